@@ -1,0 +1,29 @@
+"""What every model that is scored offers: fit on a screen and a split, predict changes of conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.data.splits import Split
+
+
+class Model(Protocol):
+    """A model of the change that a condition causes."""
+
+    name: str
+    """The name in tables."""
+
+    def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
+        """Learn from the train and validation conditions of ``split`` and the control cells ``control.model`` only."""
+
+    def predict(self, conditions: Sequence[str]) -> np.ndarray:
+        """Change [conditions, measured] from ``screen.control_mean(control.model, condition)``."""
+
+
+def training_changes(screen: Screen, conditions: Sequence[str], control: ControlHalves) -> np.ndarray:
+    """Observed changes [conditions, measured], float64, of training conditions from the model's half of the control."""
+    return np.stack([np.float64(screen.mean(c)) - screen.control_mean(control.model, c) for c in conditions])

@@ -1,0 +1,127 @@
+"""``grape-dgl evaluate``: score a predictions file against the cells, as training scores its own predictions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from grape_dgl.cli.options import (
+    check_output,
+    echo_json,
+    json_option,
+    load_screen,
+    output_options,
+    reading_options,
+)
+
+if TYPE_CHECKING:
+    from grape_dgl.data.screen import ControlHalves, Screen
+    from grape_dgl.evaluation.predictions import Predictions
+
+log = logging.getLogger("grape_dgl")
+
+
+@click.command("evaluate")
+@click.argument("predictions", type=click.Path(path_type=Path))
+@click.option("--truth", required=True, metavar="DATA", help="The screen with the observed cells: .h5ad or a name.")
+@reading_options
+@click.option(
+    "--seed", type=click.IntRange(min=0), metavar="N", help="Seed of the control halves [the predictions' own, else 0]."
+)
+@click.option("--exclude-targets", is_flag=True, help="Leave the genes a condition perturbs out of its scores.")
+@output_options(help="Table to write (.csv): one row per model, condition and metric.")
+@json_option
+def command(
+    predictions: Path,
+    truth: str,
+    seed: int | None,
+    exclude_targets: bool,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Score PREDICTIONS against the cells of --truth, beside the baseline of no change.
+
+    PREDICTIONS is a predictions.h5ad of ours, or any .h5ad with one row per condition (obs_names), one column per gene
+    (var_names) and predicted mean expression in X. Read --truth with the flags of the training run.
+
+    \b
+    Examples:
+      grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad
+      grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad --json -o metrics.csv
+    """
+    import numpy as np
+
+    from grape_dgl.evaluation.evaluate import evaluate, summary
+    from grape_dgl.evaluation.predictions import Predictions
+
+    if out is not None:
+        check_output(out, force)
+    given = Predictions.read(predictions)
+    screen = load_screen(data=truth, **options)
+    seed = _seed(seed, given.info.get("seed"))
+    control = screen.control_halves(seed)
+    scored = given.against(screen, control)
+    _check_control(scored, screen, control)
+    changes = {str(given.info.get("model", "GRAPE")): scored.change, "control": np.zeros_like(scored.change)}
+    table = evaluate(screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets)
+    scores = summary(table)
+    if out is not None:
+        table.to_csv(out, index=False)
+    if as_json:
+        echo_json({**scores, "seed": seed})
+    else:
+        click.echo(as_text(scores))
+
+
+def as_text(scores: Mapping[str, Any]) -> str:
+    """The means of ``summary`` as a table, one line per metric; ``-`` where no condition has a value."""
+    models = scores["test"]
+    metrics = list(next(iter(models.values())))
+    width = max(len(name) for name in metrics)
+    columns = {name: max(len(name), 8) for name in models}
+    lines = [" " * width + "".join(f"  {name:>{size}}" for name, size in columns.items())]
+    for metric in metrics:
+        values = ((models[name][metric], size) for name, size in columns.items())
+        cells = ("-".rjust(size) if value is None else f"{value:{size}.4f}" for value, size in values)
+        lines.append(f"{metric:<{width}}" + "".join(f"  {cell}" for cell in cells))
+    undefined = {
+        f"{name}/{metric}": f"{count}"
+        for name, counts in scores["n_undefined"].items()
+        for metric, count in counts.items()
+        if count and models[name][metric] is not None
+    }
+    lines.append(f"mean over {scores['n_test']} conditions; - where no condition has a value")
+    if undefined:
+        lines.append(
+            "undefined for some conditions: " + ", ".join(f"{key} {count}" for key, count in undefined.items())
+        )
+    return "\n".join(lines)
+
+
+def _seed(asked: int | None, stored: Any) -> int:
+    if asked is not None:
+        if stored is not None and int(stored) != asked:
+            log.warning("--seed %d is not the seed of the predictions (%d): the control halves differ", asked, stored)
+        return asked
+    if stored is None:
+        log.info("the predictions store no seed; control halves are drawn with seed 0 (--seed N chooses)")
+    return 0 if stored is None else int(stored)
+
+
+def _check_control(scored: Predictions, screen: Screen, control: ControlHalves) -> None:
+    """Warn where the predictions were made from other control cells than the model's half of the truth."""
+    import numpy as np
+
+    difference = np.abs(scored.control - screen.control_mean(control.model)).max(initial=0.0)
+    if difference > 1e-4:
+        log.warning(
+            "the control mean in the predictions differs from the data's model half by up to %.3g: they come from other "
+            "control cells, seed or flags, and may have seen the reference cells that score them",
+            difference,
+        )

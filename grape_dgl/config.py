@@ -1,0 +1,280 @@
+"""Every setting with its default, range and meaning; a frozen tree of dataclasses that reads and writes TOML.
+
+A default lives here and nowhere else. Precedence: defaults < preset < TOML file < ``--set section.key=value``.
+The defaults are the ``paper`` preset: numbers of the paper where it gives one, the authors' released value otherwise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import tomli_w
+
+from grape_dgl.errors import ConfigError, did_you_mean
+
+Ablation = Literal["none", "only_seq", "only_text", "only_fusion", "no_gsl", "no_biotype"]
+EngineName = Literal["auto", "dgl", "torch"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+SplitKind = Literal["single", "condition", "gene", "simulation", "custom"]
+
+
+def _check(condition: bool, setting: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"setting '{setting}' is {value!r}; expected {expected}")
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How conditions are divided into train, validation and test."""
+
+    kind: SplitKind = "condition"
+    train: float = 0.7
+    """Share of the conditions (or target genes) for training and validation together."""
+    validation: float = 0.15
+    """Share of the training part that is cut off for validation, by the same rule as the test part."""
+
+    def __post_init__(self) -> None:
+        _check(0 < self.train < 1, "split.train", self.train, "a share between 0 and 1")
+        _check(0 <= self.validation < 1, "split.validation", self.validation, "a share from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """Which encoders turn descriptions and DNA sequences into vectors."""
+
+    text_model: str = "minilm"
+    """``minilm`` (packaged, nothing is downloaded) or a local folder / hub name of a BERT-type model."""
+    text_pooling: Literal["mean", "cls"] = "mean"
+    dna_model: Literal["kmer", "cispliceai"] = "kmer"
+    dna_pooling: Literal["mean", "mean_std"] = "mean_std"
+    """Of CI-SpliceAI's 32 channels per network over the bases; k-mer spectra have no pooling."""
+    kmer: int = 5
+    """Longest k of the k-mer spectra (1..k, both strands counted together)."""
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.kmer <= 8, "features.kmer", self.kmer, "a whole number from 1 to 8")
+
+
+@dataclass(frozen=True)
+class AlignmentConfig:
+    """Eq. 1: contrastive pre-training of the projection heads."""
+
+    epochs: int = 10
+    batch: int = 32
+    lr: float = 1e-3
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 0, "alignment.epochs", self.epochs, "0 or more")
+        _check(self.batch >= 2, "alignment.batch", self.batch, "2 or more")
+        _check(self.temperature > 0, "alignment.temperature", self.temperature, "a number above 0")
+
+
+@dataclass(frozen=True)
+class StructureConfig:
+    """Eq. 3-10: the prior graph and the learned graph."""
+
+    heads: int = 4
+    """Similarity heads T; each is ``model.hidden / heads`` wide."""
+    hops: int = 3
+    """GCN layers and graph channels K."""
+    sparsity: str = "degree:20"
+    """``degree:D`` (target mean degree) or a threshold epsilon >= 0.01, for every similarity matrix."""
+    min_neighbours: int = 0
+    """Adds every gene's k most similar genes to the learned graph (departs from Eq. 9)."""
+    max_edges: int = 2_000_000
+    """More undirected edges than this is an error, never a silent cut."""
+    gradient: Literal["task", "regulariser"] = "task"
+    """``task`` lets an edge's similarity enter the attention, so the prediction loss trains the structure."""
+    regulariser: float = 1.0
+    """Weight lambda of Eq. 10."""
+
+    def __post_init__(self) -> None:
+        _check(self.heads >= 1, "structure.heads", self.heads, "1 or more")
+        _check(self.hops >= 1, "structure.hops", self.hops, "1 or more")
+        _check(self.min_neighbours >= 0, "structure.min_neighbours", self.min_neighbours, "0 or more")
+        _check(self.regulariser >= 0, "structure.regulariser", self.regulariser, "0 or more")
+        self.degree  # noqa: B018  both properties validate
+        self.epsilon  # noqa: B018
+
+    @property
+    def degree(self) -> float | None:
+        """Target mean degree, or None where the sparsity is a threshold."""
+        if not self.sparsity.startswith("degree:"):
+            return None
+        try:
+            value = float(self.sparsity.removeprefix("degree:"))
+        except ValueError:
+            value = -1.0
+        _check(value > 0, "structure.sparsity", self.sparsity, "'degree:D' with D above 0, or a threshold >= 0.01")
+        return value
+
+    @property
+    def epsilon(self) -> float | None:
+        """Threshold, or None where the sparsity is a degree."""
+        if self.sparsity.startswith("degree:"):
+            return None
+        try:
+            value = float(self.sparsity)
+        except ValueError:
+            value = -1.0
+        _check(0.01 <= value <= 1, "structure.sparsity", self.sparsity, "'degree:D' or a threshold from 0.01 to 1")
+        return value
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Eq. 2, 11, 12: representation and message passing."""
+
+    hidden: int = 256
+    """Width d of the gene representation; each GCN layer keeps it."""
+    layers: int = 2
+    """Message-passing layers."""
+    heads: int = 4
+    """Attention heads H."""
+    width: int = 64
+    """Width of each attention head."""
+    dropout: float = 0.4
+    """On features and attention."""
+    ablation: Ablation = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "layers", "heads", "width"):
+            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Eq. 14-18 and the optimiser."""
+
+    epochs: int = 100
+    patience: int = 10
+    """Epochs without a better validation score before training stops; 0 never stops early."""
+    cells_per_step: int = 2000
+    """Cells of one optimisation step (the paper: 64). Cells of a condition share their prediction."""
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    huber_delta: float = 0.7
+    """delta of Eq. 16."""
+    seed: int = 0
+    device: Device = "auto"
+    engine: EngineName = "auto"
+    ensemble: int = 1
+    """Models trained with seeds seed, seed + 1, ...; their mean predicts, their standard deviation is reported."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "cells_per_step", "ensemble"):
+            _check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+        for name in ("lr", "huber_delta"):
+            _check(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "a number above 0")
+        _check(self.patience >= 0, "training.patience", self.patience, "0 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration of a run; the resolved one is written beside every result."""
+
+    split: SplitConfig = field(default_factory=SplitConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        _check(
+            self.model.hidden % self.structure.heads == 0,
+            "structure.heads",
+            self.structure.heads,
+            f"a divisor of model.hidden = {self.model.hidden}",
+        )
+
+    @classmethod
+    def resolve(
+        cls, preset: str = "paper", toml: str | Path | None = None, settings: Iterable[str] = (), **sections: Mapping[str, Any]
+    ) -> Config:
+        """Defaults < ``preset`` < ``toml`` file < ``settings`` (``"structure.heads=8"``) < keyword sections.
+
+        Keyword sections are nested values (``training={"epochs": 3}``); None values are skipped.
+        Raises ConfigError for an unknown preset, section, key or a value out of range.
+        """
+        if preset not in PRESETS:
+            raise ConfigError(f"unknown preset '{preset}'{did_you_mean(preset, PRESETS)}; there are: {', '.join(PRESETS)}")
+        tree: dict[str, dict[str, Any]] = {}
+        _merge(tree, PRESETS[preset])
+        if toml is not None:
+            _merge(tree, _read_toml(Path(toml)))
+        for item in settings:
+            key, sign, value = item.partition("=")
+            section, dot, name = key.strip().partition(".")
+            if not sign or not dot:
+                raise ConfigError(f"setting '{item}' is not of the form section.key=value, such as structure.heads=8")
+            _merge(tree, {section: {name: value.strip()}})
+        _merge(tree, {s: {k: v for k, v in values.items() if v is not None} for s, values in sections.items()})
+        return cls.from_dict(tree)
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Mapping[str, Any]]) -> Config:
+        """Build from nested values; text is converted to each field's type."""
+        sections = {f.name: f for f in dataclasses.fields(cls)}
+        built = {}
+        for section, values in tree.items():
+            if section not in sections:
+                raise ConfigError(f"unknown section '{section}'{did_you_mean(section, sections)}")
+            if not isinstance(values, Mapping):
+                raise ConfigError(f"'{section}' is {values!r}; expected a section such as [{section}]")
+            kind: Any = sections[section].default_factory
+            hints = get_type_hints(kind)
+            for name in values:
+                if name not in hints:
+                    raise ConfigError(f"unknown setting '{section}.{name}'{did_you_mean(name, hints)}")
+            built[section] = kind(**{n: _convert(hints[n], v, f"{section}.{n}") for n, v in values.items()})
+        return cls(**built)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Nested plain values, as in the TOML file."""
+        return dataclasses.asdict(self)
+
+    def to_toml(self) -> str:
+        """The whole tree as TOML text."""
+        return tomli_w.dumps(self.to_dict())
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"paper": {}}
+
+
+def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
+    for section, values in more.items():
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"'{section}' is {values!r}; expected a section such as [{section}]")
+        tree.setdefault(section, {}).update(values)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{path}' is not TOML: {error}") from error
+
+
+def _convert(hint: Any, value: Any, setting: str) -> Any:
+    """``value`` as the field's type; text from ``--set`` is parsed, a wrong type is a ConfigError."""
+    if get_origin(hint) is Literal:
+        _check(value in get_args(hint), setting, value, "one of " + ", ".join(map(str, get_args(hint))))
+        return value
+    wanted: type = typing.cast(type, hint)
+    if isinstance(value, bool) or (isinstance(value, float) and wanted is int and value != int(value)):
+        raise ConfigError(f"setting '{setting}' is {value!r}; expected {wanted.__name__}")
+    try:
+        return wanted(value)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"setting '{setting}' is {value!r}; expected {wanted.__name__}") from error

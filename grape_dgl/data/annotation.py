@@ -1,0 +1,107 @@
+"""What the user's tables and FASTA files say about genes, joined to the genes of a screen by Ensembl id or symbol."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from grape_dgl.data.annotation_files import Record, Source, read_sequences, read_table, without_version
+from grape_dgl.data.genes import Genes
+
+log = logging.getLogger("grape_dgl")
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """Everything known about genes: description, biotype, Ensembl id and DNA sequence, from several files.
+
+    A gene is found by its Ensembl id first, then by its symbol; of several files the earlier wins, field by field.
+    """
+
+    sources: tuple[Source, ...] = ()
+
+    @classmethod
+    def from_files(cls, tables: Sequence[Path | str], sequences: Sequence[Path | str] = ()) -> Annotation:
+        """Read tables (TSV, CSV, JSON {symbol: text}) and sequences (FASTA, ``NAME_1<TAB>sequence``), gzip or plain.
+
+        Raises DataError that names file and line where a file is malformed.
+        """
+        return cls((*(read_table(Path(path)) for path in tables), *(read_sequences(Path(path)) for path in sequences)))
+
+    @classmethod
+    def empty(cls) -> Annotation:
+        """No annotation: symbols will serve as text."""
+        return cls()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.sources
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a symbol or an Ensembl id (with or without version) is known."""
+        if not isinstance(name, str):
+            return False
+        return any(name in source.by_symbol or without_version(name) in source.by_ensembl for source in self.sources)
+
+    def describe(self, symbols: Sequence[str], ensembl: Sequence[str], measured: int) -> Genes:
+        """Genes with what is known about them.
+
+        Args:
+            symbols: [genes] unique names, measured genes first.
+            ensembl: [genes] Ensembl ids, "" unknown; ids known to the annotation are filled in.
+            measured: number of genes with expression.
+        Logs how many genes have each field. With an empty annotation the description is the symbol itself.
+        """
+        records = [self._find(symbol, gene_id) for symbol, gene_id in zip(symbols, ensembl, strict=True)]
+        if self.is_empty:
+            log.warning("no annotation is given: gene symbols serve as text, and every gene counts as protein-coding")
+        genes = Genes(
+            symbol=np.array(symbols, dtype=object),
+            ensembl=np.array([record.ensembl for record in records], dtype=object),
+            biotype=np.array([record.biotype for record in records], dtype=object),
+            description=np.array(
+                symbols if self.is_empty else [record.description for record in records], dtype=object
+            ),
+            sequence=tuple(record.sequence for record in records),
+            measured=measured,
+        )
+        if not self.is_empty:
+            unknown = int((genes.biotype == "").sum())
+            log.info(
+                "annotation of %d genes: %d have a description, %d a sequence; %d are protein-coding and %d not, "
+                "%d of unknown biotype count as protein-coding",
+                len(genes),
+                int((genes.description != "").sum()),
+                sum(map(bool, genes.sequence)),
+                int(genes.coding.sum()) - unknown,
+                int((~genes.coding).sum()),
+                unknown,
+            )
+        return genes
+
+    def _find(self, symbol: str, ensembl: str) -> Record:
+        """The fields of one gene, each from the first source that has it."""
+        ensembl = without_version(ensembl)
+        if not ensembl:
+            by_symbol = [source.by_symbol[symbol] for source in self.sources if symbol in source.by_symbol]
+            ensembl = next((record.ensembl for record in by_symbol if record.ensembl), "")
+        if not ensembl and any(without_version(symbol) in source.by_ensembl for source in self.sources):
+            ensembl = without_version(symbol)
+        same = [source.by_ensembl[ensembl] for source in self.sources if ensembl in source.by_ensembl]
+        aliases = [record.symbol for record in same if record.symbol not in ("", symbol)]
+        found = [record for source in self.sources if (record := _in(source, symbol, ensembl, aliases))]
+        fields = ("biotype", "description", "sequence")
+        known = {name: next(filter(None, (getattr(record, name) for record in found)), "") for name in fields}
+        return Record(ensembl=ensembl, symbol=symbol, **known)
+
+
+def _in(source: Source, symbol: str, ensembl: str, aliases: Sequence[str]) -> Record | None:
+    """A gene's record in one source: by Ensembl id, symbol, else a symbol that another source has for the same id."""
+    if record := source.by_ensembl.get(ensembl) or source.by_symbol.get(symbol):
+        return record
+    by_alias = (source.by_symbol[alias] for alias in aliases if alias in source.by_symbol)
+    return next((record for record in by_alias if record.ensembl in ("", ensembl)), None)

@@ -1,0 +1,65 @@
+"""Differentially expressed genes of a condition: Welch's t-test against control cells, ranked by absolute score.
+
+The same numbers as scanpy's ``rank_genes_groups(method="t-test", rankby_abs=True)``, which GEARS stores in its files,
+without copying the cells of a condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from scipy import stats
+
+
+class Moments(NamedTuple):
+    """What a t-test needs of one group of cells."""
+
+    mean: np.ndarray
+    """[genes] float64"""
+    std: np.ndarray
+    """[genes] float64, with n - 1 in the denominator (NaN for one cell)"""
+    n: int
+    """cells"""
+
+
+def moments(expression: sp.csr_matrix) -> Moments:
+    """Mean and standard deviation per gene of ``expression`` [cells, genes], in two passes over the stored values."""
+    n, genes = expression.shape
+    values = expression.data.astype(np.float64)
+    gene = expression.indices
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(gene, values, genes) / n
+        silent = n - np.bincount(gene, minlength=genes)
+        squares = np.bincount(gene, (values - mean[gene]) ** 2, genes) + silent * mean**2
+        return Moments(mean, np.sqrt(squares / (n - 1)), n)
+
+
+def t_scores(group: Moments, reference: Moments) -> np.ndarray:
+    """Welch's t per gene [genes]; 0 where it is not defined (no variance and no difference, or a single cell)."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = stats.ttest_ind_from_stats(*group, *reference, equal_var=False).statistic
+    return np.where(np.isnan(scores), 0.0, scores)
+
+
+def ranked(scores: np.ndarray, exclude: Collection[int] = ()) -> np.ndarray:
+    """Gene indices by falling absolute score [genes - excluded]; ties keep the order of the genes.
+
+    ``exclude`` names gene indices that are left out, such as the targets of the condition.
+    """
+    order = np.argsort(-np.abs(scores), kind="stable")
+    return order[~np.isin(order, list(exclude))]
+
+
+def de_genes(group: sp.csr_matrix, reference: sp.csr_matrix, exclude: Collection[int] = ()) -> np.ndarray:
+    """All genes of ``group`` [cells, genes] ranked by evidence of a difference from ``reference`` [cells, genes]."""
+    return ranked(t_scores(moments(group), moments(reference)), exclude)
+
+
+def stored_de(symbols: Sequence[str], measured: Sequence[str], exclude: Collection[int] = ()) -> np.ndarray:
+    """Gene indices into ``measured`` of a ranking that came with the file; genes that are not measured are left out."""
+    index = {symbol: i for i, symbol in enumerate(measured)}
+    left_out = set(exclude)
+    return np.array([index[s] for s in symbols if s in index and index[s] not in left_out], dtype=np.int64)

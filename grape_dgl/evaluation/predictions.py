@@ -1,0 +1,216 @@
+"""Predicted changes of some conditions, and the file ``predictions.h5ad`` that holds them.
+
+One row per condition (``obs_names`` = canonical name), one column per measured gene:
+
+* ``X`` predicted mean expression; ``layers["change"]`` predicted change from control; ``var["control"]`` control mean.
+* ``layers["observed"]`` mean of the condition's cells (NaN rows where there are none); ``layers["std"]`` over an
+  ensemble.
+* ``layers["control"]`` only where the control mean differs between conditions, being matched to their batches.
+* ``obs["split"]``, ``obs["n_cells"]``; ``uns["grape_dgl"]``: model name, seed and whatever else was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from grape_dgl.data.conditions import CONTROL, parse_condition
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.errors import DataError
+
+log = logging.getLogger("grape_dgl")
+
+LAYERS = ("change", "control", "observed", "std")
+CLOSE = 1e-5
+"""Expression differences up to this are rounding of float32 files."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts for ``conditions``; every matrix is float32 [conditions, measured]."""
+
+    conditions: tuple[str, ...]
+    genes: np.ndarray
+    """[measured] symbols"""
+    change: np.ndarray
+    """Change from control; NaN in a foreign file that says neither change nor control (``against`` fills it)."""
+    control: np.ndarray
+    """[measured] mean of the control cells the model saw; NaN where unknown"""
+    expected: np.ndarray
+    """Change + control mean matched to the condition's batches"""
+    std: np.ndarray | None = None
+    observed: np.ndarray | None = None
+    split: tuple[str, ...] = ()
+    """Part each condition belongs to; empty strings where there is none"""
+    n_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """Plain values for ``uns["grape_dgl"]``: ``model`` (name in tables), ``seed`` (of the control halves), ..."""
+
+    def __post_init__(self) -> None:
+        shape = (len(self.conditions), len(self.genes))
+        for name in ("change", "expected", "std", "observed"):
+            matrix = getattr(self, name)
+            if matrix is not None and matrix.shape != shape:
+                raise DataError(f"'{name}' has shape {matrix.shape}; expected {shape} (conditions, genes)")
+        if not self.split:
+            object.__setattr__(self, "split", ("",) * shape[0])
+        if not len(self.n_cells):
+            object.__setattr__(self, "n_cells", np.zeros(shape[0], dtype=np.int64))
+
+    def to_anndata(self) -> ad.AnnData:
+        """The file's content as described on top of this module."""
+        cells = np.asarray(self.n_cells, dtype=np.int64)
+        obs = pd.DataFrame({"split": list(self.split), "n_cells": cells}, index=list(self.conditions))
+        var = pd.DataFrame({"control": np.float32(self.control)}, index=[str(g) for g in self.genes])
+        layers = {"change": np.float32(self.change)}
+        matched = self.expected - self.change
+        if np.abs(matched - self.control).max(initial=0) > CLOSE:
+            layers["control"] = np.float32(matched)
+        layers |= {name: np.float32(m) for name in ("observed", "std") if (m := getattr(self, name)) is not None}
+        info = {name: value for name, value in self.info.items() if value is not None}
+        return ad.AnnData(X=np.float32(self.expected), obs=obs, var=var, layers=layers, uns={"grape_dgl": info})
+
+    def write(self, path: str | Path) -> None:
+        """Write ``path`` (.h5ad) in one step: a reader sees the old file or the new one, never half of it."""
+        path = Path(path)
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".h5ad")
+        os.close(handle)
+        try:
+            self.to_anndata().write_h5ad(beside)
+            os.replace(beside, path)
+        finally:
+            Path(beside).unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Predictions:
+        """Read a predictions file of ours, or one with only ``X``, ``obs_names`` (conditions) and ``var_names``.
+
+        Raises DataError for no file, no .h5ad, no ``X``, repeated names, or values that are not finite.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise DataError(f"there is no file '{path}'; expected a predictions.h5ad as 'grape-dgl train' writes it")
+        try:
+            data = ad.read_h5ad(path)
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"'{path}' is no .h5ad file that anndata can read: {error}") from error
+        return cls.from_anndata(data, str(path))
+
+    @classmethod
+    def from_anndata(cls, data: ad.AnnData, name: str = "predictions") -> Predictions:
+        """The predictions in ``data``; ``name`` stands in messages. Raises DataError as ``read`` does."""
+        if data.X is None:
+            raise DataError(f"'{name}' has no X; expected the predicted mean expression [conditions, genes]")
+        for what, index in (("obs_names (conditions)", data.obs_names), ("var_names (genes)", data.var_names)):
+            if not index.is_unique:
+                twice = ", ".join(index[index.duplicated()].unique()[:3])
+                raise DataError(
+                    f"'{name}' repeats {what}: {twice}; expected one row per condition, one column per gene"
+                )
+        expected = _dense(data.X)
+        if not np.isfinite(expected).all():
+            raise DataError(f"'{name}' holds NaN or infinite predictions in X; expected finite expression")
+        layers = {layer: _dense(data.layers[layer]) for layer in LAYERS if layer in data.layers}
+        unknown = np.full(data.n_vars, np.nan, dtype=np.float32)
+        control = data.var["control"].to_numpy(np.float32) if "control" in data.var else unknown
+        change = layers.get("change", expected - layers.get("control", control))
+        if "change" in layers and not np.isfinite(change).all():
+            raise DataError(f"'{name}' holds NaN or infinite values in layers['change']; expected finite changes")
+        return cls(
+            conditions=tuple(str(c) for c in data.obs_names),
+            genes=data.var_names.to_numpy(dtype=object),
+            change=change,
+            control=control,
+            expected=expected,
+            std=layers.get("std"),
+            observed=layers.get("observed"),
+            split=tuple(data.obs["split"].astype(str)) if "split" in data.obs else (),
+            n_cells=data.obs["n_cells"].to_numpy(np.int64) if "n_cells" in data.obs else np.zeros(0, dtype=np.int64),
+            info=_plain(data.uns.get("grape_dgl", {})),
+        )
+
+    def against(self, screen: Screen, control: ControlHalves) -> Predictions:
+        """The same predictions in the genes and spelling of ``screen``, for the conditions of which it has cells.
+
+        Genes are put into the screen's order; a change that the file does not say is taken from the control mean of
+        ``control.model``. Raises DataError where a measured gene or every condition is missing.
+        """
+        symbols = list(screen.genes.symbol[: screen.genes.measured])
+        column = {gene: i for i, gene in enumerate(self.genes)}
+        if missing := [gene for gene in symbols if gene not in column]:
+            raise DataError(
+                f"the predictions lack {len(missing)} of the {len(symbols)} measured genes: {_some(missing)}; "
+                "read the data with the flags of the training run, such as --hvg"
+            )
+        if len(column) > len(symbols):
+            log.info("%d predicted genes are not measured in the data and are left out", len(column) - len(symbols))
+        genes = [column[gene] for gene in symbols]
+        names = [_spelled(condition, screen) for condition in self.conditions]
+        rows = [i for i, name in enumerate(names) if name in screen.conditions]
+        if not rows:
+            raise DataError(
+                f"none of the {len(names)} predicted conditions has cells in the data: {_some(names)}; "
+                f"the data has {_some(screen.conditions)}"
+            )
+        found = tuple(names[i] for i in rows)
+        if len(set(found)) < len(found):
+            twice = sorted({name for name in found if found.count(name) > 1})
+            raise DataError(f"the predictions name a condition twice: {_some(twice)}; expected one row per condition")
+        if without := sorted(set(names) - set(found) - {CONTROL}):
+            log.warning(
+                "%d predicted conditions have no cells and are not scored: %s", len(without), ", ".join(without)
+            )
+        expected, change = self.expected[np.ix_(rows, genes)], self.change[np.ix_(rows, genes)]
+        if np.isnan(change).any():
+            log.info("the predictions say no change; it is taken from the control mean of the data's model half")
+            change = expected - np.stack([screen.control_mean(control.model, name) for name in found])
+        return dataclasses.replace(
+            self,
+            conditions=found,
+            genes=np.array(symbols, dtype=object),
+            change=change,
+            control=self.control[genes],
+            expected=expected,
+            std=None if self.std is None else self.std[np.ix_(rows, genes)],
+            observed=None if self.observed is None else self.observed[np.ix_(rows, genes)],
+            split=tuple(self.split[i] for i in rows),
+            n_cells=self.n_cells[rows],
+        )
+
+
+def _spelled(condition: str, screen: Screen) -> str:
+    """The canonical name, or the name as it stands where it cannot be one of the screen's conditions."""
+    if condition in screen.conditions:
+        return condition
+    try:
+        return parse_condition(condition, list(screen.genes.symbol))
+    except DataError:
+        return condition
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix, dtype=np.float32)
+
+
+def _plain(value: Any) -> Any:
+    """``value`` read from a file as plain Python values."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return value

@@ -1,0 +1,84 @@
+"""The features of a model: every gene's text and DNA through the configured encoders."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from grape_dgl.config import FeatureConfig
+from grape_dgl.data.genes import Genes
+from grape_dgl.errors import DataError
+from grape_dgl.features.store import Encoder, Features, encode_all
+
+log = logging.getLogger("grape_dgl")
+
+_BASE = re.compile("[ACGT]")
+
+
+def encode(
+    genes: Genes, config: FeatureConfig, cache: Path | None = None, targets: Collection[str] = ()
+) -> dict[str, Features]:
+    """``text`` and ``seq`` features of all genes, raw; a modality that no gene has is left out.
+
+    Args:
+        cache: folder that keeps encoded inputs for later runs; None encodes everything.
+        targets: symbols of perturbed genes; genes that are not measured count as such too.
+    Raises DataError where a target has neither text nor sequence (it could not be told from any other gene), where no
+    gene has either, and where an encoder is not installed.
+    """
+    inputs = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
+    present = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
+    _check(genes, present["text"] | present["seq"], targets)
+    features = {}
+    for label, has in present.items():
+        if not has.any():
+            log.info("no gene has %s: the model goes without it", _NAMES[label])
+            continue
+        encoder = _encoder(label, config)
+        if not has.all():
+            log.info("%d of %d genes have no %s", int((~has).sum()), len(genes), _NAMES[label])
+        features[label] = Features(encode_all(inputs[label], encoder, cache, label), has, encoder.source)
+    return features
+
+
+_NAMES = {"text": "description", "seq": "DNA sequence"}
+
+
+def _encoder(label: str, config: FeatureConfig) -> Encoder:
+    if label == "text":
+        from grape_dgl.features.text import TextEncoder
+
+        return TextEncoder(config.text_model, config.text_pooling)
+    if config.dna_model == "kmer":
+        from grape_dgl.features.kmer import KmerEncoder
+
+        return KmerEncoder(config.kmer)
+    from grape_dgl.features.dna import SpliceEncoder
+
+    return SpliceEncoder(config.dna_pooling)
+
+
+def _check(genes: Genes, any_modality: np.ndarray, targets: Collection[str]) -> None:
+    """Every target needs something that describes it."""
+    if not any_modality.any():
+        raise DataError(
+            "no gene has a description or a DNA sequence; give --annotation or --sequences, or neither of them"
+        )
+    is_target = np.arange(len(genes)) >= genes.measured
+    is_target[[genes.index(symbol) for symbol in targets]] = True
+    bare = genes.symbol[is_target & ~any_modality]
+    if len(bare):
+        raise DataError(
+            f"neither description nor sequence is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
+            "add them to a table for --annotation or to a FASTA for --sequences"
+        )
+    if bare_genes := int((~any_modality).sum()):
+        log.info(
+            "%d of %d genes have neither description nor sequence; only a self-loop ties them in",
+            bare_genes,
+            len(genes),
+        )

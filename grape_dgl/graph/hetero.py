@@ -1,0 +1,80 @@
+"""From a list of similar gene pairs to the heterograph that messages run on (Eq. 9, 11)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from grape_dgl.engine import Engine, Triple, graph
+from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS, Schema
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Undirected edges without self-loops: ``first[e] < second[e]`` and the similarity of the two genes."""
+
+    first: Int[Tensor, " pairs"]
+    second: Int[Tensor, " pairs"]
+    value: Float[Tensor, " pairs"]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def degrees(self, genes: int) -> Int[Tensor, " genes"]:
+        """Number of neighbours of every gene (self-loops not counted)."""
+        return torch.bincount(torch.cat([self.first, self.second]), minlength=genes)
+
+
+@dataclass(frozen=True)
+class GeneGraph:
+    """A heterograph with a self-loop at every gene, and the similarity of every directed edge by relation.
+
+    ``order`` lists the genes of each node type; ``handle`` belongs to the engine.
+    """
+
+    schema: Schema
+    handle: Any
+    similarity: dict[str, Float[Tensor, " edges"]]
+    order: dict[str, Int[Tensor, " genes_of_type"]]
+
+    def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "genes_of_type *rest"]]:
+        """Rows of ``h`` by node type."""
+        return {kind: h[rows] for kind, rows in self.order.items()}
+
+    def merge(self, parts: dict[str, Float[Tensor, "genes_of_type *rest"]]) -> Float[Tensor, "genes *rest"]:
+        """Inverse of :meth:`split`."""
+        rows = torch.cat([self.order[kind] for kind in parts])
+        return torch.cat(list(parts.values()))[torch.argsort(rows)]
+
+
+def gene_graph(pairs: Pairs, coding: Bool[Tensor, " genes"], engine: Engine, biotypes: bool = True) -> GeneGraph:
+    """The heterograph of ``pairs``: both directions of every pair and one self-loop of similarity 1 per gene.
+
+    ``biotypes=False`` gives one node type and one relation (ablation ``no_biotype``).
+    """
+    genes = len(coding)
+    loops = torch.arange(genes, device=coding.device)
+    src = torch.cat([pairs.first, pairs.second, loops])
+    dst = torch.cat([pairs.second, pairs.first, loops])
+    weight = torch.cat([pairs.value, pairs.value, torch.ones(genes, dtype=pairs.value.dtype, device=coding.device)])
+
+    schema = BIOTYPE if biotypes else HOMOGENEOUS
+    kind = (~coding).long() if biotypes else torch.zeros_like(loops)
+    order = {name: torch.nonzero(kind == code).squeeze(1) for code, name in enumerate(schema.node_types)}
+    local = torch.zeros_like(loops)
+    for rows in order.values():
+        local[rows] = torch.arange(len(rows), device=rows.device)
+
+    code_of = {name: code for code, name in enumerate(schema.node_types)}
+    edges: dict[Triple, tuple[Tensor, Tensor]] = {}
+    similarity: dict[str, Tensor] = {}
+    for source, relation, target in schema.relations:
+        mine = torch.nonzero((kind[src] == code_of[source]) & (kind[dst] == code_of[target])).squeeze(1)
+        edges[source, relation, target] = (local[src[mine]], local[dst[mine]])
+        similarity[relation] = weight[mine]
+    handle = graph(engine, edges, {name: len(rows) for name, rows in order.items()})
+    return GeneGraph(schema, handle, similarity, order)

@@ -1,0 +1,156 @@
+"""Which genes are similar: multi-head cosine, thresholds and target degrees (Eq. 3-5, 7, 9).
+
+Pairs are found without gradient, block by block over the upper triangle, and weighed with gradient per edge, so no
+genes x genes tensor is kept and none has a gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from grape_dgl.engine import Engine, dot_ends, simple_graph
+from grape_dgl.errors import ConfigError
+from grape_dgl.graph.hetero import Pairs
+
+FLOOR = 0.01
+"""Smallest threshold: edge weights stay positive (Eq. 7's normalisation and log-similarity need it)."""
+
+
+def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim width"]) -> Float[Tensor, "genes out"]:
+    """Rows ``u_i = concat_t(z_i W^t / |z_i W^t|) / sqrt(heads)``, so that ``<u_i, u_j>`` is Eq. 4 for all heads at once.
+
+    A zero row gives ``u = 0``.
+    """
+    heads, _, width = weight.shape
+    projected = (z @ weight.transpose(0, 1).reshape(z.shape[1], heads * width)).view(len(z), heads, width)
+    length = projected.norm(dim=-1, keepdim=True)
+    scale = torch.where(length > 1e-12, 1 / length.clamp(min=1e-12), torch.zeros_like(length))
+    return (projected * scale).flatten(1) / heads**0.5
+
+
+def _blocks(
+    u: Tensor, allowed: Bool[Tensor, " genes"] | None, block: int
+) -> Iterator[tuple[int, Float[Tensor, "rows columns"]]]:
+    """Rows ``start..start+block`` of the strict upper triangle against columns ``start..``; forbidden pairs are -inf."""
+    for start in range(0, len(u), block):
+        values = u[start : start + block] @ u[start:].T
+        rows = torch.arange(len(values), device=u.device)[:, None]
+        forbidden = torch.arange(values.shape[1], device=u.device)[None, :] <= rows
+        if allowed is not None:
+            forbidden |= ~(allowed[start : start + block, None] & allowed[None, start:])
+        yield start, values.masked_fill_(forbidden, -torch.inf)
+
+
+@torch.no_grad()
+def pairs_above(
+    u: Float[Tensor, "genes dim"], epsilon: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+    """All pairs i < j of ``allowed`` genes with ``<u_i, u_j> >= epsilon`` (Eq. 3, 9), in row order."""
+    first, second = [], []
+    for start, values in _blocks(u.detach(), allowed, block):
+        i, j = torch.nonzero(values >= epsilon, as_tuple=True)
+        first.append(i + start)
+        second.append(j + start)
+    return torch.cat(first), torch.cat(second)
+
+
+@torch.no_grad()
+def degree_threshold(
+    u: Float[Tensor, "genes dim"], degree: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+) -> float:
+    """Epsilon that gives the ``allowed`` genes a mean degree of at most ``degree``: an exact quantile over all pairs i < j.
+
+    At least ``FLOOR``; ties at the quantile that would exceed the degree are left out.
+    """
+    count = len(u) if allowed is None else int(allowed.sum())
+    wanted = min(int(degree * count / 2), count * (count - 1) // 2)
+    best = torch.empty(0, dtype=u.dtype, device=u.device)
+    bar = FLOOR
+    for _, values in _blocks(u.detach(), allowed, block):
+        best = torch.cat([best, values[values >= bar]])
+        if len(best) > wanted + 1:  # one more than wanted tells a tie
+            best = best.topk(wanted + 1).values
+            bar = max(FLOOR, float(best[-1]))
+    if len(best) <= wanted:
+        return FLOOR
+    best = best.sort(descending=True).values
+    if wanted and best[wanted - 1] > best[wanted]:
+        return float(best[wanted - 1])
+    return float(torch.nextafter(best[wanted], torch.tensor(torch.inf, dtype=u.dtype, device=u.device)))
+
+
+@torch.no_grad()
+def nearest_pairs(
+    u: Float[Tensor, "genes dim"], k: int, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+    """Every gene's ``k`` most similar genes above ``FLOOR`` as pairs i < j (option ``min_neighbours``; departs from Eq. 9)."""
+    u = u.detach()
+    first, second = [], []
+    for start in range(0, len(u), block):
+        values = u[start : start + block] @ u.T
+        values[torch.arange(len(values)), torch.arange(start, start + len(values))] = -torch.inf
+        if allowed is not None:
+            values[~allowed[start : start + block]] = -torch.inf
+            values[:, ~allowed] = -torch.inf
+        top, column = values.topk(min(k, len(u) - 1), dim=1)
+        row = torch.arange(start, start + len(values), device=u.device)[:, None].expand_as(column)
+        keep = top >= FLOOR
+        first.append(torch.minimum(row, column)[keep])
+        second.append(torch.maximum(row, column)[keep])
+    return unique_pairs(torch.cat(first), torch.cat(second), len(u))
+
+
+def unique_pairs(first: Tensor, second: Tensor, genes: int) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+    """The distinct pairs, in row order."""
+    key = torch.unique(first * genes + second)
+    return key // genes, key % genes
+
+
+def find_pairs(
+    u: Float[Tensor, "genes dim"],
+    epsilon: float,
+    engine: Engine,
+    *,
+    allowed: Bool[Tensor, " genes"] | None = None,
+    min_neighbours: int = 0,
+    max_edges: int | None = None,
+) -> Pairs:
+    """Eq. 3 / 9: pairs at or above ``epsilon``, with the gradient of their similarities.
+
+    Raises ConfigError, naming the mean degree it would give, for more than ``max_edges`` pairs.
+    """
+    first, second = pairs_above(u, epsilon, allowed)
+    if max_edges is not None and len(first) > max_edges:
+        raise ConfigError(
+            f"threshold {epsilon:g} gives {len(first):,} edges (mean degree {2 * len(first) / len(u):.0f}); "
+            f"structure.max_edges allows {max_edges:,}: raise the threshold, use structure.sparsity=degree:20 or raise max_edges"
+        )
+    if min_neighbours:
+        more = nearest_pairs(u, min_neighbours, allowed)
+        first, second = unique_pairs(torch.cat([first, more[0]]), torch.cat([second, more[1]]), len(u))
+    return weigh_pairs(u, first, second, engine)
+
+
+def weigh_pairs(u: Float[Tensor, "genes dim"], first: Tensor, second: Tensor, engine: Engine) -> Pairs:
+    """Similarities of given pairs, with gradient."""
+    if not len(first):
+        return Pairs(first, second, u.new_zeros(0))
+    return Pairs(first, second, dot_ends(simple_graph(engine, first, second, len(u)), u, u))
+
+
+def average_pairs(members: list[tuple[Pairs, Bool[Tensor, " genes"]]], genes: int) -> Pairs:
+    """Eq. 5: the mean of thresholded similarities over the members that both genes have.
+
+    A member is its pairs and the genes that have it; an absent pair of a member counts as 0.
+    """
+    keys = [pairs.first * genes + pairs.second for pairs, _ in members]
+    union, place = torch.unique(torch.cat(keys), return_inverse=True)
+    first, second = union // genes, union % genes
+    both = sum((has[first] & has[second]).to(members[0][0].value.dtype) for _, has in members)
+    values = torch.cat([pairs.value for pairs, _ in members])
+    total = torch.zeros(len(union), dtype=values.dtype, device=values.device).index_add(0, place, values)
+    return Pairs(first, second, total / both)

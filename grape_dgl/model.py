@@ -1,0 +1,163 @@
+"""GRAPE: gene knowledge in, expression changes of perturbations out (Eq. 1-13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from grape_dgl.config import Config
+from grape_dgl.engine import Engine
+from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
+from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
+from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
+from grape_dgl.nn.biotype import LayerMasks, MessagePassing
+from grape_dgl.nn.readout import GeneReadout
+from grape_dgl.nn.structure import Representation, Structure, StructureLearner
+
+CHUNK_ELEMENTS = 2**25
+"""Edge x condition x head x width elements computed at once; more conditions are taken in chunks, recomputed backward."""
+
+
+@dataclass(frozen=True)
+class GeneInputs:
+    """What the model knows of genes: raw features [genes, d_m] and who has them by modality, and who codes for protein."""
+
+    values: Mapping[str, Float[Tensor, "genes features"]]
+    present: Mapping[str, Bool[Tensor, " genes"]]
+    coding: Bool[Tensor, " genes"]
+
+    def __len__(self) -> int:
+        return len(self.coding)
+
+    def to(self, device: str | torch.device) -> GeneInputs:
+        """The same inputs on another device."""
+        return GeneInputs(
+            {m: x.to(device) for m, x in self.values.items()},
+            {m: x.to(device) for m, x in self.present.items()},
+            self.coding.to(device),
+        )
+
+    @property
+    def widths(self) -> dict[str, int]:
+        return {m: x.shape[1] for m, x in self.values.items()}
+
+
+class GRAPE(nn.Module):
+    """The whole model; training, prediction and explanation call the same :meth:`forward`.
+
+    ``widths`` are the feature widths by modality (``text``, ``seq``), ``measured`` the number of genes with expression.
+    ``given`` is a fixed prior graph in place of Eq. 3-5.
+    """
+
+    def __init__(
+        self, config: Config, widths: Mapping[str, int], measured: int, engine: Engine, given: Pairs | None = None
+    ) -> None:
+        super().__init__()
+        m, s = config.model, config.structure
+        self.config, self.engine, self.given = config, engine, given
+        only = m.ablation.removeprefix("only_") if m.ablation in ("only_text", "only_seq") else None
+        self.modalities = tuple(sorted(name for name in widths if only in (None, name)))
+        self.project = nn.ModuleDict({name: Projection(widths[name], m.hidden) for name in self.modalities})
+        self.discriminate = nn.ModuleDict({name: Discriminator(m.hidden) for name in self.modalities})
+        self.fuse = Fusion(self.modalities, m.hidden)
+        members = {"only_fusion": ("fus",)}.get(m.ablation, self.modalities if only else (*self.modalities, "fus"))
+        self.structure = StructureLearner(members, m.hidden, s, engine, learn=m.ablation != "no_gsl")
+        self.schema = HOMOGENEOUS if m.ablation == "no_biotype" else BIOTYPE
+        self.messages = MessagePassing(m.hidden, m.width, m.heads, m.layers, m.dropout, self.schema, engine)
+        self.readout = GeneReadout(measured, m.width)
+
+    def freeze_statistics(self, genes: GeneInputs) -> None:
+        """Fix the feature standardisation on the training genes; called once, before training."""
+        for name in self.modalities:
+            projection = self.project[name]
+            assert isinstance(projection, Projection)
+            projection.freeze_statistics(genes.values[name], genes.present[name])
+
+    def represent(self, genes: GeneInputs) -> Representation:
+        """Eq. 2 and the members of M: ``Z_m`` and ``Z_fus`` [genes, d]."""
+        z = {m: self.project[m](genes.values[m]) for m in self.modalities}
+        present = {m: genes.present[m] for m in self.modalities}
+        known = torch.stack(list(present.values())).any(dim=0)
+        return Representation({**z, "fus": self.fuse(z, present)}, {**present, "fus": known})
+
+    def learn_graph(self, genes: Representation, refresh: bool = False) -> Structure:
+        """Eq. 3-10: this step's graph."""
+        return self.structure(genes, refresh, self.given)
+
+    def graph(self, pairs: Pairs, coding: Bool[Tensor, " genes"]) -> GeneGraph:
+        """Eq. 9, 11: the heterograph of ``pairs``."""
+        if self.config.structure.gradient == "regulariser":
+            pairs = Pairs(pairs.first, pairs.second, pairs.value.detach())
+        return gene_graph(pairs, coding, self.engine, biotypes=self.schema is BIOTYPE)
+
+    def forward(
+        self, genes: GeneInputs, conditions: Sequence[Sequence[int]], refresh: bool = False
+    ) -> tuple[Float[Tensor, "conditions measured"], Structure]:
+        """Expression change (log1p units) of every measured gene for every condition, and the graph used.
+
+        A condition is the node ids of its perturbed genes, any number; none is the unmasked pass. ``refresh``
+        recomputes the thresholds of the target degree.
+        """
+        z = self.represent(genes)
+        structure = self.learn_graph(z, refresh)
+        return self.propagate(self.graph(structure.pairs, genes.coding), z.fused, conditions), structure
+
+    def propagate(
+        self, graph: GeneGraph, fused: Float[Tensor, "genes dim"], conditions: Sequence[Sequence[int]]
+    ) -> Float[Tensor, "conditions measured"]:
+        """Eq. 11-12 for all conditions on one graph, with the same dropout masks."""
+        masks = self.messages.draw_masks(graph)
+        edges = sum(len(value) for value in graph.similarity.values())
+        per_condition = max(edges, len(fused)) * self.config.model.heads * self.config.model.width
+        size = max(1, CHUNK_ELEMENTS // per_condition)
+        chunks = [conditions[i : i + size] for i in range(0, len(conditions), size)]
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._pass(graph, fused, chunk, masks) for chunk in chunks])
+        return torch.cat(
+            [
+                checkpoint(self._pass, graph, fused, c, masks, use_reentrant=False, preserve_rng_state=False)
+                for c in chunks
+            ]
+        )
+
+    def _pass(
+        self,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        conditions: Sequence[Sequence[int]],
+        masks: list[LayerMasks] | None,
+    ) -> Float[Tensor, "conditions measured"]:
+        bias = self.config.structure.gradient == "task"
+        return self.readout(self.messages(graph, mask_perturbed(fused, conditions), masks, bias))
+
+    @torch.no_grad()
+    def extend(self, old: GeneInputs, new: GeneInputs) -> tuple[GeneGraph, Float[Tensor, "genes dim"]]:
+        """The frozen graph of ``old`` with genes attached that training did not know; no edge between others changes.
+
+        Returns the graph and ``Z_fus`` of old genes, then new genes.
+        """
+        z_old, z_new = self.represent(old), self.represent(new)
+        base = self.learn_graph(z_old)
+        fresh, other, value = self.structure.attach(base, z_new, z_old)
+        pairs = Pairs(
+            torch.cat([base.pairs.first, other]),
+            torch.cat([base.pairs.second, fresh]),
+            torch.cat([base.pairs.value, value]),
+        )
+        coding = torch.cat([old.coding, new.coding])
+        return self.graph(pairs, coding), torch.cat([z_old.fused, z_new.fused])
+
+
+def mask_perturbed(
+    fused: Float[Tensor, "genes dim"], conditions: Sequence[Sequence[int]]
+) -> Float[Tensor, "genes conditions dim"]:
+    """``P^(0)``: ``Z_fus`` for every condition, the rows of its perturbed genes set to zero (METHOD decision 3)."""
+    keep = torch.ones(len(fused), len(conditions), 1, dtype=fused.dtype, device=fused.device)
+    for column, targets in enumerate(conditions):
+        keep[list(targets), column] = 0
+    return fused[:, None, :] * keep

@@ -1,0 +1,135 @@
+"""Message passing on the graph of coding and non-coding genes (Eq. 11).
+
+States carry a conditions axis: every condition has its own masked genes and all share graph, weights and dropout masks,
+so a prediction does not depend on which conditions are computed together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from grape_dgl.engine import Engine, add_ends, hetero_conv, softmax, weighted_sum
+from grape_dgl.graph.hetero import GeneGraph
+from grape_dgl.graph.schema import Schema
+
+States = dict[str, Float[Tensor, "genes_of_type conditions dim"]]
+
+
+class GATv2(nn.Module):
+    """GATv2 (Brody, Alon, Yahav 2022) on one relation, with an additive bias per edge and dropout masks passed in.
+
+    Parameters are named as in DGL's ``GATv2Conv``, which it equals at zero bias and without masks.
+    Shapes: ``h`` [genes_of_type conditions d_in] of sources and targets -> [targets conditions heads width].
+    """
+
+    def __init__(self, d_in: int, width: int, heads: int, negative_slope: float = 0.2) -> None:
+        super().__init__()
+        self.heads, self.width, self.negative_slope = heads, width, negative_slope
+        self.fc_src = nn.Linear(d_in, heads * width)
+        self.fc_dst = nn.Linear(d_in, heads * width)
+        self.attn = nn.Parameter(torch.empty(1, heads, width))
+        gain = nn.init.calculate_gain("relu")
+        for weight in (self.fc_src.weight, self.fc_dst.weight, self.attn):
+            nn.init.xavier_normal_(weight, gain=gain)
+        nn.init.zeros_(self.fc_src.bias)
+        nn.init.zeros_(self.fc_dst.bias)
+
+    def forward(
+        self,
+        relation: Any,
+        ends: tuple[Float[Tensor, "sources conditions d_in"], Float[Tensor, "targets conditions d_in"]],
+        bias: Float[Tensor, " edges"],
+        mask: Float[Tensor, "edges #conditions heads #one"] | None = None,
+    ) -> Float[Tensor, "targets conditions heads width"]:
+        source = self.fc_src(ends[0]).unflatten(-1, (self.heads, self.width))
+        target = self.fc_dst(ends[1]).unflatten(-1, (self.heads, self.width))
+        pair = F.leaky_relu(add_ends(relation, source, target), self.negative_slope)
+        logits = (pair * self.attn).sum(-1, keepdim=True) + bias[:, None, None, None]  # [edges conditions heads 1]
+        attention = softmax(relation, logits)
+        return weighted_sum(relation, source, attention if mask is None else attention * mask)
+
+
+class BiotypeAttention(nn.Module):
+    """One layer of Eq. 11 before norm and ReLU: a GATv2 per relation, averaged over heads and relations.
+
+    The mean is over the relations of the schema that end in the receiver's type; one without edges contributes zero.
+    Differs: both directions of coding-noncoding share one module, since the graph is undirected.
+    """
+
+    def __init__(self, d_in: int, width: int, heads: int, schema: Schema, engine: Engine) -> None:
+        super().__init__()
+        own = {r: GATv2(d_in, width, heads) for _, r, _ in schema.relations if r not in schema.shared}
+        modules: dict[str, nn.Module] = {r: own[schema.shared.get(r, r)] for _, r, _ in schema.relations}
+        self.conv = hetero_conv(engine, modules, lambda parts, kind: torch.stack(parts).sum(0) / schema.incoming(kind))
+
+    def forward(self, graph: GeneGraph, h: States, bias: dict[str, Tensor], masks: LayerMasks | None = None) -> States:
+        if masks is not None:
+            h = {kind: h[kind] * masks.features[kind] for kind in h}
+        edge_masks: dict[str, Tensor] = {} if masks is None else masks.attention
+        kwargs = {r: {"bias": bias[r], "mask": edge_masks.get(r)} for _, r, _ in graph.schema.relations}
+        received = self.conv(graph.handle, h, mod_kwargs=kwargs)
+        return {kind: heads.mean(dim=2) for kind, heads in received.items()}
+
+
+@dataclass(frozen=True)
+class LayerMasks:
+    """Dropout of one layer, the same for all conditions: 0 or 1 / (1 - p) per feature and per attention weight."""
+
+    features: dict[str, Float[Tensor, "genes_of_type 1 dim"]]
+    attention: dict[str, Float[Tensor, "edges 1 heads 1"]]
+
+
+class MessagePassing(nn.Module):
+    """Eq. 11: ``P^(l+1) = ReLU(LayerNorm(BiotypeAttention(P^(l))))``, no ReLU after the last layer.
+
+    Differs: an edge's similarity is added to the attention logit as ``log(max(G_ij, 0.01))``, so the prediction loss
+    reaches the graph (METHOD decision 2).
+    """
+
+    def __init__(
+        self, d_in: int, width: int, heads: int, layers: int, dropout: float, schema: Schema, engine: Engine
+    ) -> None:
+        super().__init__()
+        sizes = [d_in] + [width] * layers
+        self.heads, self.dropout, self.sizes = heads, dropout, sizes
+        self.layers = nn.ModuleList(BiotypeAttention(d, width, heads, schema, engine) for d in sizes[:-1])
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+
+    def draw_masks(self, graph: GeneGraph) -> list[LayerMasks] | None:
+        """Fresh dropout masks for one step; None where nothing is dropped."""
+        if not self.training or self.dropout == 0:
+            return None
+        like = next(iter(graph.similarity.values()))
+
+        def keep(*shape: int) -> Tensor:
+            return F.dropout(torch.ones(shape, dtype=like.dtype, device=like.device), self.dropout)
+
+        return [
+            LayerMasks(
+                {kind: keep(len(rows), 1, d) for kind, rows in graph.order.items()},
+                {relation: keep(len(value), 1, self.heads, 1) for relation, value in graph.similarity.items()},
+            )
+            for d in self.sizes[:-1]
+        ]
+
+    def forward(
+        self,
+        graph: GeneGraph,
+        h: Float[Tensor, "genes conditions d_in"],
+        masks: list[LayerMasks] | None = None,
+        similarity_bias: bool = True,
+    ) -> Float[Tensor, "genes conditions width"]:
+        scale = 1.0 if similarity_bias else 0.0
+        bias = {r: torch.log(value.clamp(min=0.01)) * scale for r, value in graph.similarity.items()}
+        states = graph.split(h)
+        for step, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            states = {kind: norm(p) for kind, p in layer(graph, states, bias, masks[step] if masks else None).items()}
+            if step + 1 < len(self.layers):
+                states = {kind: torch.relu(p) for kind, p in states.items()}
+        return graph.merge(states)

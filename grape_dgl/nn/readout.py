@@ -1,0 +1,20 @@
+"""The read-out: an own linear map per measured gene (Eq. 12)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class GeneReadout(nn.Module):
+    """Eq. 12: ``change_i = <w_i, p_i> + b_i`` for every measured gene; other nodes have no read-out."""
+
+    def __init__(self, measured: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(measured, width) / width)
+        self.bias = nn.Parameter(torch.zeros(measured))
+
+    def forward(self, p: Float[Tensor, "genes conditions width"]) -> Float[Tensor, "conditions measured"]:
+        measured = len(self.weight)
+        return (p[:measured] * self.weight[:, None, :]).sum(-1).T + self.bias

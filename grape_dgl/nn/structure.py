@@ -1,0 +1,205 @@
+"""Graph structure learning: the prior graph, K graph channels over it and the graph they add up to (Eq. 3-10)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from grape_dgl.config import StructureConfig
+from grape_dgl.engine import Engine, simple_graph, weighted_sum
+from grape_dgl.graph.hetero import Pairs
+from grape_dgl.graph.similarity import (
+    FLOOR,
+    average_pairs,
+    degree_threshold,
+    find_pairs,
+    head_units,
+    weigh_pairs,
+)
+
+
+@dataclass(frozen=True)
+class Representation:
+    """Gene representations that enter Eq. 4: ``z`` by member of M (the modalities and ``fus``), and who has them."""
+
+    z: dict[str, Float[Tensor, "genes dim"]]
+    present: dict[str, Bool[Tensor, " genes"]]
+
+    @property
+    def fused(self) -> Float[Tensor, "genes dim"]:
+        return self.z["fus"]
+
+    @property
+    def known(self) -> Bool[Tensor, " genes"]:
+        """Genes with at least one modality; the others keep their self-loop only."""
+        return self.present["fus"]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The graph of one step and what is needed to regularise it and to attach further genes.
+
+    ``pairs`` are the edges E of Eq. 9 with G's values, ``prior`` those of G_agg (Eq. 5), ``channels`` the weights a of
+    Eq. 8, ``hops`` the states H^0..H^K of Eq. 6, ``units`` the rows u^1..u^K of Eq. 7 (none without structure
+    learning), ``learned_on_prior`` the values of G at the pairs of G_agg (Eq. 10).
+    """
+
+    pairs: Pairs
+    prior: Pairs
+    channels: Float[Tensor, " hops"]
+    hops: list[Float[Tensor, "genes dim"]]
+    units: list[Float[Tensor, "genes out"]]
+    learned_on_prior: Float[Tensor, " pairs"]
+
+
+def gcn_weights(pairs: Pairs, genes: int) -> tuple[Float[Tensor, " pairs"], Float[Tensor, " genes"]]:
+    """Kipf & Welling normalisation of G_agg, whose diagonal is 1: weight of every pair and of every self-loop."""
+    degree = torch.ones(genes, dtype=pairs.value.dtype, device=pairs.value.device)
+    degree = degree.index_add(0, pairs.first, pairs.value).index_add(0, pairs.second, pairs.value)
+    root = degree.rsqrt()
+    return root[pairs.first] * pairs.value * root[pairs.second], 1 / degree
+
+
+class ChannelAttention(nn.Module):
+    """Eq. 8: ``a = softmax(MLP(mean(G^1), ..., mean(G^K)))``, one weight per channel."""
+
+    def __init__(self, hops: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(hops, 4 * hops), nn.ReLU(), nn.Linear(4 * hops, hops))
+
+    def forward(self, units: list[Float[Tensor, "genes out"]]) -> Float[Tensor, " hops"]:
+        """The mean of ``G^k = U_k U_k^T`` is ``|sum_i u_i|^2 / genes^2``: no genes x genes tensor."""
+        means = torch.stack([(u.sum(dim=0) / len(u)).square().sum() for u in units])
+        return torch.softmax(self.layers(means), dim=0)
+
+
+class StructureLearner(nn.Module):
+    """Eq. 3-10 over the members of M; thresholds are found by the target degree and frozen with the weights.
+
+    ``members`` are the names that enter Eq. 5; ``learn=False`` is the ablation ``no_gsl`` (G = G_agg). ``prior`` fixes
+    G_agg to given pairs instead of Eq. 3-5.
+    """
+
+    thresholds: Tensor
+
+    def __init__(
+        self, members: tuple[str, ...], dim: int, config: StructureConfig, engine: Engine, learn: bool = True
+    ) -> None:
+        super().__init__()
+        self.members, self.config, self.engine, self.learn = members, config, engine, learn
+        shape = (config.heads, dim, dim // config.heads)
+        self.similarity = nn.ParameterDict({m: nn.Parameter(torch.randn(shape) / dim**0.5) for m in members})
+        self.register_buffer("thresholds", torch.full((len(members) + 1,), config.epsilon or FLOOR))
+        if learn:
+            self.gcn = nn.ModuleList(nn.Linear(dim, dim) for _ in range(config.hops))
+            self.channel_similarity = nn.ParameterList(torch.randn(shape) / dim**0.5 for _ in range(config.hops))
+            self.channel_attention = ChannelAttention(config.hops)
+
+    def epsilon(self, member: str) -> float:
+        """Current threshold of a member of M, or of the ``learned`` graph."""
+        return float(self.thresholds[self._place(member)])
+
+    def _place(self, member: str) -> int:
+        return (*self.members, "learned").index(member)
+
+    def _refresh(self, member: str, u: Tensor, allowed: Tensor) -> None:
+        if self.config.degree is not None:
+            self.thresholds[self._place(member)] = degree_threshold(u, self.config.degree, allowed)
+
+    def prior(self, genes: Representation, refresh: bool) -> Pairs:
+        """Eq. 3-5: ``G_agg``."""
+        parts = []
+        for member in self.members:
+            u, has = head_units(genes.z[member], self.similarity[member]), genes.present[member]
+            if refresh:
+                self._refresh(member, u, has)
+            parts.append((self._find(u, self.epsilon(member), has, min_neighbours=0), has))
+        return average_pairs(parts, len(genes.fused))
+
+    def _find(self, u: Tensor, epsilon: float, allowed: Tensor, min_neighbours: int) -> Pairs:
+        return find_pairs(
+            u, epsilon, self.engine, allowed=allowed, min_neighbours=min_neighbours, max_edges=self.config.max_edges
+        )
+
+    def convolve(
+        self, pairs: Pairs, h: Float[Tensor, "genes dim"]
+    ) -> list[Float[Tensor, "genes dim"]]:
+        """Eq. 6: ``H^(l+1) = ReLU(norm(G_agg) H^(l) W)``, all of H^0..H^K."""
+        weight, loop = gcn_weights(pairs, len(h))
+        src, dst = torch.cat([pairs.first, pairs.second]), torch.cat([pairs.second, pairs.first])
+        relation, both = simple_graph(self.engine, src, dst, len(h)), torch.cat([weight, weight])[:, None]
+        states = [h]
+        for layer in self.gcn:
+            mixed = layer(states[-1])
+            states.append(torch.relu(weighted_sum(relation, mixed, both) + loop[:, None] * mixed))
+        return states
+
+    def forward(self, genes: Representation, refresh: bool = False, given: Pairs | None = None) -> Structure:
+        """The graph of this step; ``refresh`` recomputes the thresholds (first step of an epoch)."""
+        prior = self.prior(genes, refresh) if given is None else given
+        if not self.learn:
+            return self._without_learning(prior, genes, refresh)
+        hops = self.convolve(prior, genes.fused)
+        units = [head_units(h, w) for h, w in zip(hops[1:], self.channel_similarity, strict=True)]
+        channels = self.channel_attention(units)
+        fused = fuse_channels(units, channels)  # [genes, hops * out]
+        if refresh:
+            self._refresh("learned", fused, genes.known)
+        pairs = self._find(fused, self.epsilon("learned"), genes.known, self.config.min_neighbours)
+        on_prior = weigh_pairs(fused, prior.first, prior.second, self.engine)
+        return Structure(pairs, prior, channels, hops, units, on_prior.value)
+
+    def _without_learning(self, prior: Pairs, genes: Representation, refresh: bool) -> Structure:
+        """``G = G_agg``: Eq. 9 on its values, no regulariser (its root has no gradient at 0)."""
+        if refresh and self.config.degree is not None:
+            wanted = int(self.config.degree * int(genes.known.sum()) / 2)
+            bar = prior.value.detach().sort(descending=True).values[wanted - 1] if 0 < wanted <= len(prior) else FLOOR
+            self.thresholds[-1] = float(bar)
+        keep = prior.value >= self.thresholds[-1]
+        pairs = Pairs(prior.first[keep], prior.second[keep], prior.value[keep])
+        return Structure(pairs, prior, prior.value.new_ones(1), [genes.fused], [], prior.value)
+
+    def attach(self, base: Structure, genes: Representation, old: Representation) -> tuple[Tensor, Tensor, Tensor]:
+        """Edges of ``genes`` added after training to the genes of ``base`` and to each other, as (new, other, value).
+
+        Everything of the old genes is frozen (degrees, states, channel weights, thresholds): a new gene hears its old
+        neighbours and nobody hears it, so it changes no edge between other genes (METHOD decision 5). ``other`` counts
+        the old genes first, then the new ones.
+        """
+        total = base.prior.value.new_zeros((len(genes.fused), len(old.fused)))
+        both = torch.zeros_like(total)
+        for member in self.members:
+            u_new, u_old = (head_units(g.z[member], self.similarity[member]) for g in (genes, old))
+            shared = genes.present[member][:, None] & old.present[member][None, :]
+            values = u_new @ u_old.T
+            total += torch.where(shared & (values >= self.epsilon(member)), values, 0.0)
+            both += shared
+        prior = total / both.clamp(min=1)  # [new, old]
+        if self.learn:
+            _, loop = gcn_weights(base.prior, len(old.fused))
+            degree = 1 + prior.sum(dim=1, keepdim=True)
+            weight = prior * degree.rsqrt() * loop.sqrt()
+            h, fresh = genes.fused, []
+            for step, layer in enumerate(self.gcn):
+                h = torch.relu(weight @ layer(base.hops[step]) + layer(h) / degree)
+                fresh.append(head_units(h, self.channel_similarity[step]))
+            u = fuse_channels(fresh, base.channels)
+            values = u @ torch.cat([fuse_channels(base.units, base.channels), u]).T  # [new, old + new]
+        else:
+            values = torch.cat([prior, prior.new_zeros(len(prior), len(prior))], dim=1)
+        known = torch.cat([old.known, genes.known])
+        place = torch.arange(len(known), device=values.device)[None, :]
+        mine = len(old.known) + torch.arange(len(values), device=values.device)[:, None]
+        keep = (values >= self.thresholds[-1]) & (place < mine) & known[None, :] & genes.known[:, None]
+        new, other = torch.nonzero(keep, as_tuple=True)
+        return new + len(old.known), other, values[new, other]
+
+
+def fuse_channels(
+    units: list[Float[Tensor, "genes out"]], channels: Float[Tensor, " hops"]
+) -> Float[Tensor, "genes all"]:
+    """Rows ``concat_k sqrt(a_k) u_k``, whose dot products are Eq. 8's ``G = sum_k a_k G^k``."""
+    return torch.cat([u * a.sqrt() for u, a in zip(units, channels, strict=True)], dim=-1)

@@ -1,0 +1,212 @@
+"""A run folder: the trained model with everything that prediction needs, loaded and asked.
+
+``model/model.json`` (format, widths, feature sources), ``model/inputs.safetensors`` (features, control mean, a given
+prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml``, ``nodes.tsv`` and ``split.json`` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from grape_dgl.config import Config
+from grape_dgl.data.annotation import Annotation
+from grape_dgl.data.conditions import parse_condition, targets
+from grape_dgl.data.genes import Genes
+from grape_dgl.engine import choose_engine
+from grape_dgl.errors import DataError, ModelError, did_you_mean
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.features.encode import encode
+from grape_dgl.features.store import Features
+from grape_dgl.graph.files import edge_table
+from grape_dgl.graph.hetero import Pairs
+from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.training.ensemble import Ensemble, ready
+from grape_dgl.training.weights import load_weights, write_beside
+
+FORMAT = 1
+"""Version of the model folder; a newer one is refused with a clear line."""
+
+
+def gene_inputs(genes: Genes, features: Mapping[str, Features]) -> GeneInputs:
+    """Encoded features as the model's tensors."""
+    return GeneInputs(
+        {m: torch.from_numpy(np.ascontiguousarray(f.values, dtype=np.float32)) for m, f in features.items()},
+        {m: torch.from_numpy(np.asarray(f.present, dtype=bool)) for m, f in features.items()},
+        torch.from_numpy(genes.coding),
+    )
+
+
+def resolve_device(name: str) -> str:
+    """The torch device that ``auto`` means here: cuda, else cpu (mps only where asked for)."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise ModelError(f"device '{name}' is not available here; use --device auto or cpu")
+    return name
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained GRAPE model and what it was trained with."""
+
+    config: Config
+    genes: Genes
+    control: np.ndarray
+    """[measured] mean expression of the model's half of the control cells (log1p units)."""
+    ensemble: Ensemble
+    feature_sources: Mapping[str, Any]
+    """Encoder, weights hash and pooling by modality."""
+    conditions: Mapping[str, str]
+    """Condition of the screen -> part of the split."""
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/model`` (but not the weights, which training writes) and ``folder/nodes.tsv``."""
+        model = folder / "model"
+        model.mkdir(parents=True, exist_ok=True)
+        inputs = self.ensemble.genes
+        tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
+        tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
+        tensors["control"] = self.control
+        given = self.ensemble.members[0].given
+        if given is not None:
+            tensors |= {"prior.first": given.first.numpy(), "prior.second": given.second.numpy()}
+            tensors["prior.value"] = given.value.numpy()
+        description = {
+            "format": FORMAT,
+            "members": len(self.ensemble.members),
+            "measured": self.genes.measured,
+            "widths": inputs.widths,
+            "features": dict(self.feature_sources),
+            "conditions": dict(self.conditions),
+        }
+        write_beside(model / "inputs.safetensors", lambda path: save_file(tensors, path))
+        write_beside(folder / "nodes.tsv", lambda path: self.genes.to_frame().to_csv(path, sep="\t", index=False))
+        text = json.dumps(description, indent=1) + "\n"
+        write_beside(model / "model.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+    @classmethod
+    def load(cls, folder: str | Path, engine: str = "auto", device: str = "auto") -> Run:
+        """Read a run folder. Raises ModelError where a file is missing, altered or of a newer version."""
+        folder = Path(folder)
+        description = _read_json(folder / "model" / "model.json", folder)
+        if description.get("format", 0) > FORMAT:
+            raise ModelError(
+                f"'{folder}' has model format {description['format']}; this version reads up to {FORMAT}: update grape_dgl"
+            )
+        try:
+            tensors = load_file(folder / "model" / "inputs.safetensors")
+            nodes = pd.read_csv(folder / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)
+        except (OSError, SafetensorError, ValueError) as error:
+            raise ModelError(f"'{folder}' is no complete run folder: {error}") from error
+        config, genes = Config.resolve(toml=folder / "config.toml"), Genes.from_frame(nodes)
+        widths = description["widths"]
+        try:
+            inputs = GeneInputs(
+                {m: torch.from_numpy(tensors[f"values.{m}"]) for m in widths},
+                {m: torch.from_numpy(tensors[f"present.{m}"]) for m in widths},
+                torch.from_numpy(genes.coding),
+            )
+            control = tensors["control"]
+        except KeyError as error:
+            raise ModelError(f"'{folder}/model/inputs.safetensors' lacks {error}; the run folder is altered") from error
+        given = None
+        if "prior.first" in tensors:
+            given = Pairs(*(torch.from_numpy(tensors[f"prior.{part}"]) for part in ("first", "second", "value")))
+        place = resolve_device(device)
+        members = []
+        for number in range(description["members"]):
+            member = GRAPE(config, widths, genes.measured, choose_engine(engine, place), given)
+            load_weights(member, weights_path(folder, number))
+            members.append(member)
+        ensemble = ready(members, inputs).to(place)
+        return cls(config, genes, control, ensemble, description["features"], description["conditions"])
+
+    def predict(
+        self, conditions: Sequence[str], annotation: Annotation | None = None, cache: Path | None = None
+    ) -> Predictions:
+        """Predicted expression change of every measured gene for ``conditions`` in any accepted spelling.
+
+        A target may be any node of the run or, with an ``annotation`` that describes it, any other gene: it is attached
+        to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target.
+        """
+        known = set(self.genes.symbol)
+        names = []
+        for text in conditions:
+            name = parse_condition(text, known)
+            if name not in names:
+                names.append(name)
+        outside = {name: tuple(t for t in targets(name) if t not in known) for name in names}
+        self._check_known(outside, annotation)
+        mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
+        std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
+        for group in dict.fromkeys(outside.values()):
+            rows = [i for i, name in enumerate(names) if outside[name] == group]
+            new = self._new_inputs(group, annotation, cache) if group and annotation is not None else None
+            place = {symbol: len(self.genes) + i for i, symbol in enumerate(group)}
+            ids = [[place.get(t, -1) if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
+            change = self.ensemble.predict(ids, new)
+            mean[rows] = change.mean
+            if std is not None and change.std is not None:
+                std[rows] = change.std
+        return Predictions(
+            conditions=tuple(names),
+            genes=self.genes.symbol[: self.genes.measured],
+            change=mean,
+            control=self.control,
+            expected=mean + self.control,
+            std=std,
+            split=tuple(self.conditions.get(name, "unseen") for name in names),
+            info={"model": "GRAPE", "seed": self.config.training.seed},
+        )
+
+    def graph(self) -> pd.DataFrame:
+        """The learned graph as an edge table (``source``, ``target``, ``relation``, ``weight``)."""
+        return edge_table(self.ensemble.pairs(), self.genes)
+
+    def _check_known(self, outside: Mapping[str, tuple[str, ...]], annotation: Annotation | None) -> None:
+        for name, symbols in outside.items():
+            for symbol in symbols:
+                if annotation is None or annotation.empty or symbol not in annotation:
+                    hint = did_you_mean(symbol, self.genes.symbol)
+                    raise DataError(
+                        f"condition '{name}': gene '{symbol}' is not in this run{hint}; to predict a gene that the run "
+                        "does not know, describe it with --annotation (and --sequences)"
+                    )
+
+    def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
+        """Features of genes outside the run, encoded as the run's own were."""
+        fresh = annotation.describe(list(symbols), [""] * len(symbols), measured=0)
+        features = encode(fresh, self.config.features, cache)
+        values, present = {}, {}
+        for modality, width in self.ensemble.genes.widths.items():
+            known = features.get(modality)
+            values[modality] = torch.zeros(len(symbols), width) if known is None else torch.from_numpy(known.values)
+            has = np.zeros(len(symbols), dtype=bool) if known is None else known.present
+            present[modality] = torch.from_numpy(has)
+        device = self.ensemble.genes.coding.device
+        return GeneInputs(values, present, torch.from_numpy(fresh.coding)).to(device)
+
+
+def weights_path(folder: Path, member: int) -> Path:
+    """Where a member's weights are."""
+    return folder / "model" / f"weights-{member}.safetensors"
+
+
+def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"'{folder}' is no run folder of grape-dgl train: cannot read {path.name} ({error})") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"'{path}' holds no JSON object; the run folder is altered")
+    return value

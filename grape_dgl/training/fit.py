@@ -1,0 +1,204 @@
+"""The main training: Lightning around Eq. 13-18, early stopping on validation, best weights as safetensors."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from grape_dgl.config import Config
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.errors import ModelError
+from grape_dgl.losses import direction_loss, expression_loss, structure_loss
+from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.weights import load_weights, save_weights
+
+log = logging.getLogger("grape_dgl")
+
+
+@dataclass
+class FitResult:
+    """What the training did: epochs run, the best one and its validation RMSE, seconds, one log row per epoch."""
+
+    epochs: int
+    best_epoch: int
+    best_validation: float | None
+    interrupted: bool
+    seconds: float
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Perturbations:
+    """Conditions as tensors: node ids of their targets, control mean and observed mean [conditions, measured]."""
+
+    def __init__(self, screen: Screen, conditions: Sequence[str], control: ControlHalves, device: torch.device) -> None:
+        self.targets = [screen.targets(name).tolist() for name in conditions]
+
+        def stack(rows: list[Any]) -> Tensor:
+            return torch.stack([torch.as_tensor(row, dtype=torch.float32) for row in rows]).to(device)
+
+        self.control = stack([screen.control_mean(control.model, name) for name in conditions])
+        self.observed = stack([screen.mean(name) for name in conditions])
+
+
+class Fit(L.LightningModule):
+    """One optimisation step: all distinct conditions of a batch once, every cell compared with its condition."""
+
+    def __init__(
+        self, model: GRAPE, genes: GeneInputs, train: Perturbations, validation: Perturbations | None, config: Config
+    ) -> None:
+        super().__init__()
+        self.model, self.settings = model, config
+        self.genes, self.train_part, self.validation_part = genes, train, validation
+
+    def training_step(self, batch: CellBatch, batch_idx: int) -> Tensor:
+        here, place = torch.unique(batch.condition, return_inverse=True)
+        targets = [self.train_part.targets[c] for c in here.tolist()]
+        change, structure = self.model(self.genes, targets, refresh=batch_idx == 0)
+        control = self.train_part.control[batch.condition]
+        prediction = change[place] + control  # Eq. 13
+        mse = expression_loss(prediction, batch.expression)
+        direction = direction_loss(prediction, batch.expression, control, self.settings.training.huber_delta)
+        regulariser = structure_loss(structure)
+        loss = mse + direction + self.settings.structure.regulariser * regulariser  # Eq. 17-18
+        if not torch.isfinite(loss):
+            raise ModelError(
+                f"the loss is {float(loss)} in epoch {self.current_epoch}, step {batch_idx}; "
+                "try a smaller training.lr, or check the expression for extreme values"
+            )
+        parts = {"loss": loss, "mse": mse, "direction": direction, "structure": regulariser}
+        self.log_dict(
+            {name: value.detach() for name, value in parts.items()},
+            on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.condition),
+        )  # fmt: skip
+        self.log("edges", float(len(structure.pairs)), on_step=False, on_epoch=True, batch_size=1)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Validation on the mean profiles: RMSE over genes, averaged over conditions."""
+        if self.validation_part is None:
+            return
+        self.model.eval()
+        with torch.no_grad():
+            change, _ = self.model(self.genes, self.validation_part.targets)
+        self.model.train()
+        error = change + self.validation_part.control - self.validation_part.observed
+        self.log("val_rmse", error.square().mean(dim=1).sqrt().mean(), prog_bar=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        t = self.settings.training
+        frozen = set(self.model.discriminate.parameters())
+        return torch.optim.AdamW(
+            [p for p in self.model.parameters() if p not in frozen], lr=t.lr, weight_decay=t.weight_decay
+        )
+
+
+class _Keeper(Callback):
+    """Writes the log after every epoch and the weights after every best one; a signal ends after the step in hand."""
+
+    def __init__(self, log_file: Path, weights: Path, validated: bool) -> None:
+        self.log_file, self.weights, self.validated = log_file, weights, validated
+        self.history: list[dict[str, float]] = []
+        self.best, self.best_epoch, self.interrupted = float("inf"), -1, False
+        self._started = 0.0
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal(trainer))
+
+    def _on_signal(self, trainer: L.Trainer) -> Callable[[int, Any], None]:
+        def stop(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = trainer.should_stop = True
+            log.warning("interrupted: finishing this epoch, then writing the run (again to stop at once)")
+
+        return stop
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        names = ("loss", "mse", "direction", "structure", "edges", "val_rmse")
+        row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
+        row = {"epoch": float(trainer.current_epoch), **row, "seconds": time.monotonic() - self._started}
+        self.history.append(row)
+        with self.log_file.open("a", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(row))
+            if stream.tell() == 0:
+                writer.writeheader()
+            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
+        score = row["val_rmse"] if self.validated else -float(trainer.current_epoch)
+        if score < self.best:
+            self.best, self.best_epoch = score, trainer.current_epoch
+            save_weights(pl_module.model, self.weights)  # type: ignore[arg-type]
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+
+def fit(
+    model: GRAPE,
+    genes: GeneInputs,
+    screen: Screen,
+    control: ControlHalves,
+    train: Sequence[str],
+    validation: Sequence[str],
+    *,
+    weights: Path,
+    log_file: Path,
+    seed: int,
+    device: str = "cpu",
+    progress: bool = False,
+) -> FitResult:
+    """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
+
+    Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
+    each best epoch, so an interrupted run is usable; ``log_file`` (CSV) gains a row per epoch.
+    """
+    config, t = model.config, model.config.training
+    place = torch.device(device)
+    genes = genes.to(place)
+    trained = Perturbations(screen, train, control, place)
+    checked = Perturbations(screen, validation, control, place) if validation else None
+    keeper = _Keeper(log_file, weights, validated=checked is not None)
+    callbacks: list[Callback] = [keeper]
+    if checked is not None and t.patience:
+        callbacks.append(EarlyStopping("val_rmse", patience=t.patience, check_on_train_epoch_end=True))
+    if progress:
+        callbacks.append(TQDMProgressBar())
+    started = time.monotonic()
+    torch.manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|_pytree|IterableDataset).*")
+        trainer = L.Trainer(
+            max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
+            logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
+        )  # fmt: skip
+        batches = CellBatches(screen, train, t.cells_per_step, seed)
+        trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
+    load_weights(model, weights)
+    return FitResult(
+        epochs=len(keeper.history),
+        best_epoch=keeper.best_epoch,
+        best_validation=keeper.best if checked is not None else None,
+        interrupted=keeper.interrupted,
+        seconds=time.monotonic() - started,
+        history=keeper.history,
+    )

@@ -1,0 +1,37 @@
+"""Weights on disk: safetensors, written beside and renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from grape_dgl.errors import ModelError
+
+
+def write_beside(path: Path, write: Callable[[Path], object]) -> None:
+    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old file or the whole new one."""
+    beside = path.with_name(f".part-{path.name}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write all parameters and buffers of ``model``; modules that two relations share are stored once."""
+    write_beside(path, lambda beside: save_model(model, str(beside)))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill ``model``; ModelError where the file is missing, damaged or belongs to another model."""
+    try:
+        load_model(model, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"cannot load the weights '{path}': {reason}; the run folder is incomplete or altered") from error

@@ -1,0 +1,23 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Path of a real data file that lives outside the repository; skips, naming the file, where it is not there."""
+    folder = Path(os.environ.get("GRAPE_DGL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+    def find(name: str) -> Path:
+        path = folder / name
+        if not path.exists():
+            pytest.skip(f"real data file {name} is not in {folder} (set GRAPE_DGL_TEST_DATA)")
+        return path
+
+    return find
