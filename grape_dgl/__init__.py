@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from grape_dgl.data.splits import Split, make_split
     from grape_dgl.evaluation.evaluate import evaluate
     from grape_dgl.model import GRAPE
-    from grape_dgl.run import Run, predict, train
+    from grape_dgl.pipeline import train
+    from grape_dgl.run import Run
 
     load = Run.load
     __version__: str
@@ -35,9 +36,8 @@ _PUBLIC = {
     "GRAPE": "grape_dgl.model",
     # runs
     "Run": "grape_dgl.run",
-    "train": "grape_dgl.run",
+    "train": "grape_dgl.pipeline",
     "load": "grape_dgl.run",
-    "predict": "grape_dgl.run",
     "evaluate": "grape_dgl.evaluation.evaluate",
 }
 
@@ -52,7 +52,6 @@ __all__ = [
     "evaluate",
     "load",
     "make_split",
-    "predict",
     "read_screen",
     "train",
 ]

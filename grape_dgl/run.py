@@ -31,7 +31,8 @@ from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Ensemble, ready
-from grape_dgl.training.weights import load_weights, write_beside
+from grape_dgl.training.weights import load_weights
+from grape_dgl.writing import write_beside
 
 FORMAT = 1
 """Version of the model folder; a newer one is refused with a clear line."""

@@ -27,7 +27,8 @@ class LinearBaseline(Model):
     of 0.1 on both sides. A target without a row adds nothing: a condition of such targets is predicted as b.
 
     Differs: the published model takes G from the training expression, not from its changes, and drops conditions whose
-    target is not measured.
+    target is not measured. The unit of features is arbitrary, so they are scaled until P'P of the training conditions
+    has a mean diagonal of 1: the ridge is then a share of it, whatever the encoder and the number of genes.
     """
 
     name = "linear"
@@ -57,7 +58,8 @@ class LinearBaseline(Model):
             present = self._features.any(axis=1)
             rows = np.zeros((genes, min(COMPONENTS, *self._features[present].shape)))
             rows[present] = principal_components(standardised(self._features[present]))
-            return rows
+            size = (_embedded(rows, self._screen, conditions) ** 2).sum(axis=0).mean()
+            return rows / np.sqrt(size) if size else rows
         if unmeasured:
             log.warning(
                 "linear baseline: %d training targets are not measured and have no features; they add nothing",
@@ -66,8 +68,12 @@ class LinearBaseline(Model):
         return np.vstack([self._genes, np.zeros((genes - measured, self._genes.shape[1]))])
 
     def _embed(self, conditions: Sequence[str]) -> np.ndarray:
-        """P: sum of the targets' rows, [conditions, components]."""
-        return np.stack([self._rows[self._screen.targets(c)].sum(axis=0) for c in conditions])
+        return _embedded(self._rows, self._screen, conditions)
+
+
+def _embedded(rows: np.ndarray, screen: Screen, conditions: Sequence[str]) -> np.ndarray:
+    """P: sum of the targets' ``rows`` [genes, components], [conditions, components]."""
+    return np.stack([rows[screen.targets(c)].sum(axis=0) for c in conditions])
 
 
 def principal_components(matrix: np.ndarray) -> np.ndarray:

@@ -121,7 +121,7 @@ def _check_control(scored: Predictions, screen: Screen, control: ControlHalves) 
     difference = np.abs(scored.control - screen.control_mean(control.model)).max(initial=0.0)
     if difference > 1e-4:
         log.warning(
-            "the control mean in the predictions differs from the data's model half by up to %.3g: they come from other "
-            "control cells, seed or flags, and may have seen the reference cells that score them",
+            "the control mean of the predictions differs from the data's model half by up to %.3g: other control cells, "
+            "seed or flags made them, and they may have seen the reference cells that score them",
             difference,
         )

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,25 +61,29 @@ def installation() -> dict[str, Any]:
 
 
 def run_folder(folder: Path) -> dict[str, Any]:
-    """Settings, sizes of the split and scores of a run folder; ModelError where it is not one or not finished."""
+    """Settings, split sizes and scores (None: not evaluated yet) of a run folder; ModelError where it is none."""
     if not folder.is_dir():
         raise ModelError(f"there is no run folder '{folder}'; make one with 'grape-dgl train DATA --out {folder}'")
-    split = json.loads(_read(folder / "split.json"))
-    metrics = folder / "metrics.json"
     return {
         "run": str(folder),
-        "config": tomllib.loads(_read(folder / "config.toml")),
-        "split": {part: len(split[part]) for part in ("train", "val", "test")},
-        "metrics": json.loads(_read(metrics)) if metrics.exists() else None,
+        "config": _read(folder / "config.toml", tomllib.loads),
+        "split": _read(folder / "split.json", _sizes),
+        "metrics": _read(folder / "metrics.json", json.loads) if (folder / "metrics.json").exists() else None,
     }
 
 
-def _read(path: Path) -> str:
+def _sizes(text: str) -> dict[str, int]:
+    split = json.loads(text)
+    return {part: len(split[part]) for part in ("train", "val", "test")}
+
+
+def _read(path: Path, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     if not path.is_file():
-        raise ModelError(
-            f"'{path.parent}' has no {path.name}: it is no run folder of 'grape-dgl train', or not finished"
-        )
-    return path.read_text(encoding="utf-8")
+        raise ModelError(f"'{path.parent}' has no {path.name}: it is no run folder, or its training has not begun")
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"'{path.name}' is damaged in the run folder '{path.parent}': {error}") from error
 
 
 def _version(package: str) -> str | None:

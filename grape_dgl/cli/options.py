@@ -121,11 +121,9 @@ def load_screen(
     from grape_dgl.data.read import read_screen
 
     source = resolve(data, cache=cache, offline=offline)
-    if source.labels_warning and not options.get("obs_table"):
-        log.warning("%s", source.labels_warning)
     known = Annotation.from_files([*annotation, *source.annotation], [*sequences, *source.sequences])
     given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, ())}
-    return read_screen(source.path, annotation=known, **given)
+    return read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
 
 
 READ_SCREEN = (
@@ -200,7 +198,7 @@ def split_file(split: str | None) -> Path | None:
 
 
 def output_options(*, help: str, required: bool = False) -> Callable[[F], F]:
-    """``-o/--out PATH`` (parameter ``out``, explained by ``help``) and ``--force``; check them with ``check_output``."""
+    """``-o/--out PATH`` (parameter ``out``, explained by ``help``) and ``--force``, for ``check_output``."""
     out = click.option("-o", "--out", type=PATH, required=required, metavar="PATH", help=help)
     force = click.option("--force", is_flag=True, help="Overwrite what is there.")
     return lambda function: _apply(function, (out, force))

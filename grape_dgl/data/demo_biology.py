@@ -1,8 +1,8 @@
 """What is true in the simulated screen: modules, targets, the planted network, and how a knock-out spreads through it.
 
 Genes belong to modules (pathways). A sparse network is planted, mostly inside modules. A knock-out takes activity from
-its target and the loss spreads to a steady state, ``loss = strength * (I - W)^-1 e_target``; each gene answers the loss of
-activity with its own sign. Every knock-out also raises a stress response that all share. DNA motifs and descriptions
+its target and the loss spreads to a steady state, ``loss = strength * (I - W)^-1 e_target``; each gene answers the loss
+of activity with its own sign. Every knock-out also raises a stress response that all share. DNA motifs and descriptions
 (demo_text) follow the modules imperfectly, so each modality carries a part of the network.
 """
 
@@ -36,22 +36,23 @@ class Plan(NamedTuple):
 
 
 def draw_plan(measured: int, singles: int, doubles: int, rng: np.random.Generator) -> Plan:
-    """Modules, coding genes and conditions. Targets lie in few modules, about four in each, as screens of pathways do."""
+    """Modules, coding genes and conditions. Targets lie in few modules, about four in each, as in pathway screens."""
     hidden = max(1, round(0.1 * singles))
     total = measured + hidden
     modules = max(3, round(total / GENES_PER_MODULE))
     module = rng.permutation(np.arange(total) % modules)
     chosen = rng.permutation(modules)[: max(2, round(singles / 4))]
-    module[measured :] = np.resize(chosen, hidden)
+    module[measured:] = np.resize(chosen, hidden)
     coding = np.ones(total, dtype=bool)
     coding[rng.permutation(measured)[: round(0.275 * measured)]] = False
     # beside the hidden targets, coding genes of the chosen modules are preferred
     preference = 2.0 * ~np.isin(module, chosen) + ~coding + 0.5 * rng.random(total)
-    targets = np.concatenate([np.arange(measured, total), np.argsort(preference[: measured])[: singles - hidden]])
+    targets = np.concatenate([np.arange(measured, total), np.argsort(preference[:measured])[: singles - hidden]])
     first, second = np.triu_indices(len(targets), k=1)
-    pairs = rng.permutation(len(first))[: doubles]
-    both = [(int(targets[first[p]]), int(targets[second[p]])) for p in pairs]
-    return Plan(module, coding, targets, [(int(t),) for t in targets] + both)
+    pairs = rng.permutation(len(first))[:doubles]
+    conditions: list[tuple[int, ...]] = [(int(target),) for target in targets]
+    conditions += [(int(targets[first[p]]), int(targets[second[p]])) for p in pairs]
+    return Plan(module, coding, targets, conditions)
 
 
 def draw_genes(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:
@@ -67,7 +68,7 @@ def draw_genes(plan: Plan, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def draw_sequences(module: np.ndarray, length: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Random DNA of the module's GC content with copies of the module's 8-base motif; a tenth of the genes have none."""
+    """DNA of the module's GC content with copies of the module's 8-base motif; "" for a tenth of the genes."""
     total, modules = len(module), int(module.max()) + 1
     gc = np.clip(rng.normal(0.48, 0.06, size=modules), 0.3, 0.7)[module] + rng.normal(0, 0.03, size=total)
     strong = rng.random((total, length)) < gc[:, None]
@@ -78,7 +79,9 @@ def draw_sequences(module: np.ndarray, length: int, rng: np.random.Generator) ->
     where = np.argsort(rng.random((total, slots)), axis=1)[:, :copies] * MOTIF  # [genes copies]
     position = (where[:, :, None] + np.arange(MOTIF)).reshape(total, -1)
     planted = np.tile(motif[module], (1, copies))
-    kept = (rng.random(position.shape) < 0.9) & (rng.random(total) < 0.85)[:, None]  # point mutations; genes without motif
+    kept = (rng.random(position.shape) < 0.9) & (rng.random(total) < 0.85)[
+        :, None
+    ]  # point mutations; genes without motif
     row = np.arange(total)[:, None]
     codes[row, position] = np.where(kept, planted, codes[row, position])
     bases = np.frombuffer(b"ATGC", dtype=np.uint8)[codes]
@@ -87,7 +90,7 @@ def draw_sequences(module: np.ndarray, length: int, rng: np.random.Generator) ->
 
 
 def draw_network(module: np.ndarray, rng: np.random.Generator) -> sparse.csc_matrix:
-    """Symmetric W >= 0 [genes, genes] of spectral radius ``SPECTRAL_RADIUS``: about four links per gene, one in ten abroad."""
+    """Symmetric W >= 0 [genes, genes]; about four links per gene, one in ten leaves the module."""
     total = len(module)
     order = np.argsort(module, kind="stable")
     start = np.searchsorted(module[order], module)

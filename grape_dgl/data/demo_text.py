@@ -1,4 +1,4 @@
-"""Names, biotypes and descriptions of simulated genes: genes of one pathway are described with synonyms of that pathway.
+"""Names, biotypes and descriptions of simulated genes: synonyms of one pathway describe the genes of that pathway.
 
 The pathway words are ordinary English biology, so a language model places genes of a pathway close together; the gene
 names and identifiers are invented and belong to no real gene.
@@ -6,6 +6,7 @@ names and identifiers are invented and belong to no real gene.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ mitotic spindle assembly, chromosome segregation, kinetochore attachment, cell d
 interferon signalling, antiviral innate immunity, the JAK-STAT response to interferon ; plasma membrane, nucleus
 antigen presentation, MHC class I peptide loading, immune recognition by T cells ; cell surface, endosome
 autophagy, autophagosome formation, lysosomal degradation of organelles ; autophagosome, lysosome
-actin cytoskeleton organisation, cell motility, lamellipodium formation, actin polymerisation ; leading edge, cell cortex
+actin cytoskeleton organisation, cell motility, lamellipodia, actin polymerisation ; leading edge, cell cortex
 extracellular matrix organisation, collagen assembly, cell adhesion to matrix ; extracellular matrix, focal adhesions
 Wnt signalling, beta-catenin dependent transcription, cell fate specification ; plasma membrane, nucleus
 NF-kappa B signalling, inflammatory cytokine response, tumour necrosis factor signalling ; cytosol, nucleus
@@ -35,7 +36,7 @@ chromatin remodelling, histone acetylation, nucleosome positioning, epigenetic r
 synaptic transmission, neurotransmitter release, synaptic vesicle exocytosis ; presynaptic terminal
 calcium signalling, calcium ion channels, store-operated calcium entry ; plasma membrane, sarcoplasmic reticulum
 vesicle trafficking, Golgi transport, COPI and COPII coat assembly, secretion ; Golgi apparatus
-fatty acid beta-oxidation, lipid catabolism, acyl-CoA metabolism, peroxisomal lipid breakdown ; peroxisome, mitochondrion
+fatty acid beta-oxidation, lipid catabolism, acyl-CoA metabolism, peroxisomal lipids ; peroxisome, mitochondrion
 amino acid transport, nutrient sensing by mTORC1, amino acid starvation response ; lysosomal membrane
 hypoxia response, oxygen sensing, angiogenesis, vascular growth factor signalling ; nucleus, extracellular space
 tRNA aminoacylation, transfer RNA modification, codon decoding ; cytosol, mitochondrial matrix
@@ -44,13 +45,14 @@ oxidative stress response, glutathione metabolism, detoxification of reactive ox
 nuclear transport, nuclear pore assembly, import of proteins into the nucleus ; nuclear envelope
 """
 _CONTEXTS = (
-    "", "in neurons", "in the liver", "in skeletal muscle", "in T lymphocytes", "in the kidney", "during embryonic development",
-    "in the germ line", "in adipose tissue", "in the retina", "in the epidermis", "in macrophages", "in the heart", "in the lung",
-    "in bone", "in the gut epithelium",
+    "", "in neurons", "in the liver", "in skeletal muscle", "in T lymphocytes", "in the kidney", "in the embryo",
+    "in the germ line", "in adipose tissue", "in the retina", "in the epidermis", "in macrophages", "in the heart",
+    "in the lung", "in bone", "in the gut epithelium",
 )  # fmt: skip
 _ROLES = (
-    "component of", "regulator of", "essential factor for", "scaffold protein in", "enzyme involved in", "cofactor of",
-    "subunit of a complex required for", "protein kinase that controls", "adaptor linking signals to", "chaperone supporting",
+    "component of", "regulator of", "essential factor for", "scaffold protein in", "enzyme involved in",
+    "subunit of a complex required for", "protein kinase that controls", "adaptor linking signals to",
+    "chaperone supporting", "cofactor of",
 )  # fmt: skip
 _TEMPLATES = (
     "{Role} {first}{context}. Located at the {place}.",
@@ -123,12 +125,10 @@ def symbols(module: np.ndarray, biotype: np.ndarray, rng: np.random.Generator) -
 
 
 def _stems(number: int, rng: np.random.Generator) -> list[str]:
-    """Distinct pronounceable stems of four letters and a closing Q, Z, X or J, which no real gene family ends with."""
-    parts = ("BCDFGHKLMNPRSTVZ", "AEIOUY", "BDFGKLMNPRSTVZ", "QZXJ")
-    grid = np.array(["".join((a, b, c, d)) for a in parts[0] for b in parts[1] for c in parts[2] for d in parts[3]])
-    if number > len(grid):
-        grid = np.array([stem + last for stem in grid for last in "ABDEGK"])
-    return [str(stem) for stem in rng.permutation(grid)[:number]]
+    """Distinct pronounceable stems of five letters, the last Q or J, which no human gene family has."""
+    letters = ("BCDFGHKLMNPRSTVZ", "AEIOUY", "BDFGKLMNPRSTVXZ", "AEIOUY", "QJ")
+    stems = ["".join(stem) for stem in itertools.product(*letters)]
+    return [str(stem) for stem in rng.permutation(stems)[:number]]
 
 
 def descriptions(module: np.ndarray, coding: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -28,7 +28,7 @@ _LEAST = {"genes": 30, "conditions": 4, "cells": 50, "batches": 1, "seed": 0, "s
 
 @dataclass(frozen=True)
 class Demo:
-    """Parameters of a simulated screen; equal parameters give equal data. Raises DataError where one is out of range."""
+    """Parameters of a simulated screen; equal parameters give equal data. DataError where one is out of range."""
 
     genes: int = 300
     """Measured genes; a tenth of the targets come on top as genes that are not measured."""
@@ -46,7 +46,9 @@ class Demo:
             if getattr(self, name) < least:
                 raise DataError(f"demo parameter '{name}' is {getattr(self, name)}; expected {least} or more")
         if self.singles > self.genes // 2:
-            raise DataError(f"demo has {self.genes} genes for {self.singles} targets; give at least twice as many genes")
+            raise DataError(
+                f"demo has {self.genes} genes for {self.singles} targets; give at least twice as many genes"
+            )
         if self.cells < 3 * (self.conditions + 1):
             raise DataError(f"demo has {self.cells} cells for {self.conditions} conditions; give at least 3 cells each")
 
@@ -62,7 +64,7 @@ class Demo:
 
     @classmethod
     def parse(cls, spec: str) -> Demo:
-        """``"demo"`` or ``"demo:genes=5060,conditions=60,seed=3"``; DataError names an unknown or unreadable parameter."""
+        """``"demo"`` or ``"demo:genes=5060,seed=3"``; DataError names an unknown or unreadable parameter."""
         head, _, tail = spec.partition(":")
         if head != "demo":
             raise DataError(f"'{spec}' is not a demo; expected 'demo' or 'demo:genes=300,seed=1'")

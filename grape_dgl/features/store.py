@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from grape_dgl.errors import DataError
@@ -122,12 +121,11 @@ def _save(path: Path, rows: Mapping[bytes, np.ndarray], encoder: Encoder) -> Non
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-        os.close(handle)
+        part = path.with_suffix(f".{os.getpid()}.part")
         try:
-            save_file(tensors, name, metadata={"source": json.dumps(dict(encoder.source), sort_keys=True)})
-            os.replace(name, path)
+            part.write_bytes(save(tensors, metadata={"source": json.dumps(dict(encoder.source), sort_keys=True)}))
+            os.replace(part, path)
         finally:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
     except OSError as error:
         log.warning("cannot write the feature cache '%s': %s; the features are used without it", path, error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -63,9 +64,10 @@ class TextEncoder:
         self.folder = _folder(model)
         config = _config(self.folder)
         self.dim = int(config["hidden_size"])
+        name = Path(model).resolve().name if Path(model).is_dir() else model
         self.source: Mapping[str, Any] = {
-            "encoder": f"text-{pooling}",
-            "model": model if model == "minilm" or not Path(model).is_dir() else self.folder.name,
+            "encoder": re.sub(r"[^\w.-]+", "-", f"{name}-{pooling}"),
+            "model": name,
             "sha256": _identity(self.folder),
             "pooling": pooling,
         }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import networkx as nx
@@ -14,6 +12,7 @@ import torch
 from grape_dgl.data.genes import Genes
 from grape_dgl.errors import DataError, did_you_mean
 from grape_dgl.graph.hetero import Pairs
+from grape_dgl.writing import write_beside
 
 MEANING = "Undirected learned similarity of genes (GRAPE, Eq. 9): not evidence of causal regulation."
 
@@ -35,7 +34,7 @@ def edge_table(pairs: Pairs, genes: Genes) -> pd.DataFrame:
 
 def write_edges(table: pd.DataFrame, path: Path) -> None:
     """Write an edge table as TSV (gzip by the name), beside and renamed."""
-    _replace(path, lambda beside: table.to_csv(beside, sep="\t", index=False, float_format="%.6g"))
+    write_beside(path, lambda beside: table.to_csv(beside, sep="\t", index=False, float_format="%.6g"))
 
 
 def write_graphml(table: pd.DataFrame, genes: Genes, path: Path) -> None:
@@ -48,7 +47,7 @@ def write_graphml(table: pd.DataFrame, genes: Genes, path: Path) -> None:
         )
     for row in table.itertuples():
         network.add_edge(str(row.source), str(row.target), relation=str(row.relation), weight=float(row.weight))
-    _replace(path, lambda beside: nx.write_graphml(network, beside))
+    write_beside(path, lambda beside: nx.write_graphml(network, beside))
 
 
 def read_edges(path: Path, genes: Genes) -> Pairs:
@@ -81,10 +80,3 @@ def read_edges(path: Path, genes: Genes) -> Pairs:
     if ((first[1:] == first[:-1]) & (second[1:] == second[:-1])).any():
         raise DataError(f"'{path}' lists a pair of genes twice; the graph is undirected, keep one row per pair")
     return Pairs(torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(weight))
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside under a name with the same endings, then rename."""
-    beside = path.with_name(f".part-{path.name}")
-    write(beside)
-    os.replace(beside, path)

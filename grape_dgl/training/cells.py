@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,8 +14,7 @@ from torch.utils.data import IterableDataset
 from grape_dgl.data.screen import Screen
 
 
-@dataclass(frozen=True)
-class CellBatch:
+class CellBatch(NamedTuple):
     """Cells of one optimisation step; ``condition`` indexes the list of training conditions."""
 
     expression: Float[Tensor, "cells measured"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,16 +9,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from grape_dgl.errors import ModelError
-
-
-def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old file or the whole new one."""
-    beside = path.with_name(f".part-{path.name}")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+from grape_dgl.writing import write_beside
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

@@ -1,0 +1,222 @@
+"""The main job: from a screen to a run folder with model, graph, predictions and an honest score beside the baselines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from grape_dgl.baselines.standard import standard_baselines
+from grape_dgl.config import Config
+from grape_dgl.data.conditions import targets
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.data.splits import Split, make_split
+from grape_dgl.engine import choose_engine
+from grape_dgl.evaluation.evaluate import evaluate, summary
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.features.encode import encode
+from grape_dgl.features.store import Features
+from grape_dgl.graph.files import read_edges, write_edges
+from grape_dgl.graph.hetero import Pairs
+from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.run import Run, gene_inputs, resolve_device, weights_path
+from grape_dgl.training.align import align
+from grape_dgl.training.ensemble import ready
+from grape_dgl.training.fit import fit
+from grape_dgl.writing import write_beside
+
+log = logging.getLogger("grape_dgl")
+
+
+def train(
+    screen: Screen,
+    out: str | Path,
+    config: Config | None = None,
+    split: Split | None = None,
+    *,
+    graph: str | Path | None = None,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> Run:
+    """Train GRAPE on ``screen``, score it on the test conditions beside the baselines, and write the run folder ``out``.
+
+    ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
+    ``cache`` keeps encoded features. Whatever an earlier run left in ``out`` is removed. Ctrl-C ends the training after
+    the epoch in hand and the run is written all the same.
+    """
+    config = Config() if config is None else config
+    out = Path(out)
+    clock = _Clock()
+    device = resolve_device(config.training.device)
+    engine = choose_engine(config.training.engine, device)
+    seed = config.training.seed
+    split = make_split(screen.conditions, config.split, seed) if split is None else split
+    control = screen.control_halves(seed)
+    log.info(
+        "split %s: %d conditions to train on, %d for validation, %d to test; engine %s on %s",
+        split.kind, len(split.train), len(split.val), len(split.test), engine, device,
+    )  # fmt: skip
+
+    with clock("features"):
+        perturbed = {gene for condition in screen.conditions for gene in targets(condition)}
+        features = encode(screen.genes, config.features, cache, targets=perturbed)
+    inputs = gene_inputs(screen.genes, features)
+    given = None if graph is None else read_edges(Path(graph), screen.genes)
+    _clear(out)
+    write_beside(out / "config.toml", lambda path: path.write_text(config.to_toml(), encoding="utf-8"))
+    write_beside(out / "split.json", lambda path: split.to_json(path))
+
+    members = []
+    for number in range(config.training.ensemble):
+        member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
+        with clock("align"):
+            align(member, inputs.to(device), config.alignment, seed + number)
+        with clock("train"):
+            result = fit(
+                member, inputs, screen, control, split.train, split.val,
+                weights=weights_path(out, number), log_file=out / ("log.csv" if number == 0 else f"log-{number}.csv"),
+                seed=seed + number, device=device, progress=progress,
+            )  # fmt: skip
+        log.info(
+            "model %d of %d: %d epochs in %.0f s, best epoch %d%s",
+            number + 1, config.training.ensemble, result.epochs, result.seconds, result.best_epoch,
+            "" if result.best_validation is None else f" (validation RMSE {result.best_validation:.4f})",
+        )  # fmt: skip
+        members.append(member)
+        if result.interrupted:
+            break
+
+    part = {name: kind for kind in ("train", "val", "test") for name in getattr(split, kind)}
+    run = Run(
+        config=config,
+        genes=screen.genes,
+        control=screen.control_mean(control.model),
+        ensemble=ready(members, inputs.to(device)),
+        feature_sources={m: f.source for m, f in features.items()},
+        conditions=part,
+    )
+    run.save(out)
+    with clock("predict"):
+        predictions = observed_beside(run.predict(split.test), screen, control)
+        predictions.write(out / "predictions.h5ad")
+        write_edges(run.graph(), out / "graph.tsv.gz")
+    with clock("baselines"):
+        changes = {"GRAPE": predictions.change}
+        for model in standard_baselines(joined(features)):
+            model.fit(screen, split, control)
+            changes[model.name] = model.predict(split.test)
+    with clock("score"):
+        table = evaluate(screen, control, changes, split.test, seed)
+    write_beside(out / "metrics.csv", lambda path: table.to_csv(path, index=False))
+    report = summary(table) | {
+        "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
+        "interrupted": result.interrupted,
+        "seconds": clock.seconds,
+        "peak_memory_mb": peak_memory_mb(),
+        "versions": versions(),
+        "data": dict(screen.notes),
+    }
+    text = json.dumps(report, indent=1, default=str, allow_nan=False) + "\n"
+    write_beside(out / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    return run
+
+
+def new_model(
+    config: Config, genes: GeneInputs, measured: int, engine: Any, device: str, seed: int, given: Pairs | None = None
+) -> GRAPE:
+    """An untrained model, initialised by ``seed``, with its feature statistics fixed on ``genes``."""
+    torch.manual_seed(seed)
+    model = GRAPE(config, genes.widths, measured, engine, given)
+    model.freeze_statistics(genes)
+    return model.to(device)
+
+
+def observed_beside(predictions: Predictions, screen: Screen, control: ControlHalves) -> Predictions:
+    """Predictions of conditions of ``screen`` with their observed means and batch-matched control means."""
+    import dataclasses
+
+    names = predictions.conditions
+    matched = np.stack([screen.control_mean(control.model, name) for name in names])
+    return dataclasses.replace(
+        predictions,
+        expected=predictions.change + matched,
+        observed=np.stack([screen.mean(name) for name in names]),
+        n_cells=np.array([len(screen.cells(name)) for name in names]),
+    )
+
+
+def joined(features: Mapping[str, Features]) -> np.ndarray:
+    """All modalities side by side [genes, d], each standardised over the genes that have it; 0 where a gene lacks it."""
+    parts = []
+    for feature in features.values():
+        rows = feature.values[feature.present]
+        spread = rows.std(axis=0)
+        part = np.zeros_like(feature.values)
+        part[feature.present] = (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1) / len(spread) ** 0.5
+        parts.append(part)
+    return np.concatenate(parts, axis=1)
+
+
+def results_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The scores of ``metrics.json`` as models x metrics, leading metrics first."""
+    return pd.DataFrame(report["test"]).T
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._started = time.monotonic()
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        now = time.monotonic()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - start, 2)
+        self.seconds["total"] = round(now - self._started, 2)
+
+
+def peak_memory_mb() -> float | None:
+    """Largest resident size of this process so far; None where the platform does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
+
+
+def versions() -> dict[str, str]:
+    """Versions that decide the numbers."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("grape_dgl", "torch", "dgl", "transformers", "anndata", "scanpy", "numpy", "scipy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _clear(out: Path) -> None:
+    """An empty run folder: the artefacts of an earlier run are removed, other files are left alone."""
+    if (out / "model").is_dir():
+        shutil.rmtree(out / "model")
+    for pattern in ("config.toml", "split.json", "log*.csv", "graph.tsv.gz", "nodes.tsv", "predictions.h5ad", "metrics.*"):
+        for path in out.glob(pattern):
+            path.unlink()
+    (out / "model").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,17 @@
+"""How every artefact is written: beside its place, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_beside(path: Path, write: Callable[[Path], object]) -> None:
+    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old file or the whole new one."""
+    beside = path.with_name(f".part-{path.name}")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
