@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import platform
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from grape_dgl.baselines.standard import standard_baselines
@@ -144,8 +144,6 @@ def new_model(
 
 def observed_beside(predictions: Predictions, screen: Screen, control: ControlHalves) -> Predictions:
     """Predictions of conditions of ``screen`` with their observed means and batch-matched control means."""
-    import dataclasses
-
     names = predictions.conditions
     matched = np.stack([screen.control_mean(control.model, name) for name in names])
     return dataclasses.replace(
@@ -168,9 +166,24 @@ def joined(features: Mapping[str, Features]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def results_table(report: Mapping[str, Any]) -> pd.DataFrame:
-    """The scores of ``metrics.json`` as models x metrics, leading metrics first."""
-    return pd.DataFrame(report["test"]).T
+def build_graph(
+    genes: GeneInputs, config: Config
+) -> tuple[Pairs, dict[str, float]]:
+    """The prior graph of Eq. 3-5 after alignment, cut by the configured sparsity, and the threshold of every member of M.
+
+    The member ``G_agg`` is the mean of the others; no expression is used.
+    """
+    seed = config.training.seed
+    device = resolve_device(config.training.device)
+    model = new_model(config, genes, 0, choose_engine(config.training.engine, device), device, seed)
+    genes = genes.to(device)
+    align(model, genes, config.alignment, seed)
+    model.eval()
+    with torch.no_grad():
+        z = model.represent(genes)
+        pairs = model.structure.unlearned(model.structure.prior(z, refresh=True), z, refresh=True).pairs
+    thresholds = {member: model.structure.epsilon(member) for member in model.structure.members}
+    return pairs, thresholds | {"G_agg": model.structure.epsilon("learned")}
 
 
 class _Clock:

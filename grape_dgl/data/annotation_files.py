@@ -121,7 +121,8 @@ def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     if "\t" in header:  # quotes in a TSV are part of the text, except around a whole cell
         for number, line in enumerate(text.splitlines(), start=1):
             if line.strip():
-                yield number, [_QUOTED.sub(r"\1", cell) for cell in line.split("\t")]
+                cells = line.split("\t")
+                yield number, [_QUOTED.sub(r"\1", cell) for cell in cells] if '"' in line else cells
         return
     delimiter = ";" if ";" in header and "," not in header else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)

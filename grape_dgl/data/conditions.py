@@ -79,10 +79,11 @@ class ConditionParser:
         Raises DataError for an empty label or part and, where ``strict``, for a target that is not known.
         """
         text = label.strip()
-        names = self.resolve(text)
-        if names is None:
-            names = self._split(text) or self._as_spelled(text)
-        return canonical(names)
+        for explain in (self.resolve, self._split, self._as_spelled):
+            names = explain(text)
+            if names is not None:
+                break
+        return canonical(names or ())
 
     def resolve(self, piece: str) -> tuple[str, ...] | None:
         """Targets of one undivided ``piece`` (none for a control), or None where nothing explains it."""
@@ -132,7 +133,7 @@ class ConditionParser:
         """Targets of a label with at least one unknown part."""
         pieces = [piece.strip() for piece in label.split(self.delimiter)] if self.delimiter else [label]
         found = [self.resolve(piece) for piece in pieces]
-        if self.delimiter != JOIN and (self.delimiter == "-" or not any(found)):
+        if self.delimiter != JOIN and (self.delimiter == "-" or all(names is None for names in found)):
             pieces, found = [label], [None]
         if not all(pieces):
             raise DataError(

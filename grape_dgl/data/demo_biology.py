@@ -79,9 +79,8 @@ def draw_sequences(module: np.ndarray, length: int, rng: np.random.Generator) ->
     where = np.argsort(rng.random((total, slots)), axis=1)[:, :copies] * MOTIF  # [genes copies]
     position = (where[:, :, None] + np.arange(MOTIF)).reshape(total, -1)
     planted = np.tile(motif[module], (1, copies))
-    kept = (rng.random(position.shape) < 0.9) & (rng.random(total) < 0.85)[
-        :, None
-    ]  # point mutations; genes without motif
+    carries = rng.random((total, 1)) < 0.85
+    kept = carries & (rng.random(position.shape) < 0.9)  # the others are point mutations
     row = np.arange(total)[:, None]
     codes[row, position] = np.where(kept, planted, codes[row, position])
     bases = np.frombuffer(b"ATGC", dtype=np.uint8)[codes]
@@ -92,19 +91,14 @@ def draw_sequences(module: np.ndarray, length: int, rng: np.random.Generator) ->
 def draw_network(module: np.ndarray, rng: np.random.Generator) -> sparse.csc_matrix:
     """Symmetric W >= 0 [genes, genes]; about four links per gene, one in ten leaves the module."""
     total = len(module)
-    order = np.argsort(module, kind="stable")
-    start = np.searchsorted(module[order], module)
-    size = np.bincount(module)[module]
-    near = order[start[:, None] + rng.integers(0, size[:, None], size=(total, 2))].ravel()
-    source = np.repeat(np.arange(total), 2)
+    near_source = np.repeat(np.arange(total), 2)
+    near = _partner(module, near_source, rng)
     # links between modules prefer the same pathway in another context
     far_source = rng.permutation(total)[: total // 5]
-    kin = demo_text.pathway_of(module)
-    order = np.argsort(kin, kind="stable")
-    start = np.searchsorted(kin[order], kin[far_source])
-    partner = order[start + rng.integers(0, np.bincount(kin)[kin[far_source]])]
-    far = np.where(rng.random(len(far_source)) < 0.5, partner, rng.integers(0, total, size=len(far_source)))
-    pairs = np.sort(np.stack([np.concatenate([source, far_source]), np.concatenate([near, far])], axis=1), axis=1)
+    kin = _partner(demo_text.pathway_of(module), far_source, rng)
+    far = np.where(rng.random(len(far_source)) < 0.5, kin, rng.integers(0, total, size=len(far_source)))
+    ends = np.stack([np.concatenate([near_source, far_source]), np.concatenate([near, far])], axis=1)
+    pairs = np.sort(ends, axis=1)
     pairs = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
     degree = np.bincount(pairs.ravel(), minlength=total)
     weight = rng.uniform(0.5, 1.5, size=len(pairs)) / np.sqrt(degree[pairs[:, 0]] * degree[pairs[:, 1]])
@@ -112,6 +106,13 @@ def draw_network(module: np.ndarray, rng: np.random.Generator) -> sparse.csc_mat
     spread = (half + half.T).tocsc()
     largest = eigsh(spread, k=1, which="LA", v0=np.ones(total), return_eigenvectors=False)[0]
     return spread * (SPECTRAL_RADIUS / largest)
+
+
+def _partner(group: np.ndarray, genes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each of ``genes``, a random gene of its group (``group``: int [all genes])."""
+    order = np.argsort(group, kind="stable")
+    start = np.searchsorted(group[order], group[genes])
+    return order[start + rng.integers(0, np.bincount(group)[group[genes]])]
 
 
 def draw_effects(plan: Plan, spread: sparse.csc_matrix, rng: np.random.Generator) -> np.ndarray:

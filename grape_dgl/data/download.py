@@ -131,6 +131,6 @@ def _leaves_folder(name: str) -> bool:
 
 def _write(path: Path, text: str) -> None:
     """Replace a small text file in one step."""
-    with tempfile.NamedTemporaryFile("w", encoding="ascii", dir=path.parent, delete=False) as file:
-        file.write(text + "\n")
-    os.replace(file.name, path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial.write_text(text + "\n", encoding="ascii")
+    os.replace(partial, path)

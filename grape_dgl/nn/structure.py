@@ -141,7 +141,7 @@ class StructureLearner(nn.Module):
         """The graph of this step; ``refresh`` recomputes the thresholds (first step of an epoch)."""
         prior = self.prior(genes, refresh) if given is None else given
         if not self.learn:
-            return self._without_learning(prior, genes, refresh)
+            return self.unlearned(prior, genes, refresh)
         hops = self.convolve(prior, genes.fused)
         units = [head_units(h, w) for h, w in zip(hops[1:], self.channel_similarity, strict=True)]
         channels = self.channel_attention(units)
@@ -152,7 +152,7 @@ class StructureLearner(nn.Module):
         on_prior = weigh_pairs(fused, prior.first, prior.second, self.engine)
         return Structure(pairs, prior, channels, hops, units, on_prior.value)
 
-    def _without_learning(self, prior: Pairs, genes: Representation, refresh: bool) -> Structure:
+    def unlearned(self, prior: Pairs, genes: Representation, refresh: bool) -> Structure:
         """``G = G_agg``: Eq. 9 on its values, no regulariser (its root has no gradient at 0)."""
         if refresh and self.config.degree is not None:
             wanted = int(self.config.degree * int(genes.known.sum()) / 2)

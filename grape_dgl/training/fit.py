@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -107,8 +107,11 @@ class Fit(L.LightningModule):
         )
 
 
-class _Keeper(Callback):
-    """Writes the log after every epoch and the weights after every best one; a signal ends after the step in hand."""
+class _Keeper(Checkpoint):
+    """Writes the log after every epoch and the weights after every best one; a signal ends after the epoch in hand.
+
+    A ``Checkpoint``, since Lightning calls these after the module has logged its validation score.
+    """
 
     def __init__(self, log_file: Path, weights: Path, validated: bool) -> None:
         self.log_file, self.weights, self.validated = log_file, weights, validated
@@ -189,7 +192,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|_pytree|IterableDataset).*")
         trainer = L.Trainer(
             max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
-            logger=False, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=progress,
+            logger=False, enable_model_summary=False, enable_progress_bar=progress,
         )  # fmt: skip
         batches = CellBatches(screen, train, t.cells_per_step, seed)
         trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Server:
-    """Answers the n-th request with ``answers[n]`` (the last one from then on) and keeps the paths that were asked for."""
+    """Answers the n-th request with ``answers[n]`` (the last from then on) and keeps the paths that were asked for."""
 
     answers: list[tuple[int, bytes, int]] = field(default_factory=list)
     """Status, body, and the length that is announced."""

@@ -1,4 +1,4 @@
-"""The simulated screen: a pure function of its parameters, with the planted properties visible in the cells themselves."""
+"""The simulated screen: a pure function of its parameters, its planted properties visible in the cells."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_network_is_sparse_undirected_and_mostly_inside_modules(result: Simulati
 
 
 def test_effects_are_the_steady_state_of_the_spread() -> None:
-    """loss = W loss + strength e_target, iterated to its fixed point, up to each gene's sign and the stress response."""
+    """loss = W loss + strength e_target, iterated to its fixed point, up to gene signs and the stress response."""
     rng = np.random.default_rng(0)
     plan = demo_biology.draw_plan(60, 8, 2, rng)
     spread = demo_biology.draw_network(plan.module, rng)
@@ -131,7 +131,7 @@ def test_effects_are_the_steady_state_of_the_spread() -> None:
     assert np.abs(np.linalg.eigvalsh(dense)).max() == pytest.approx(demo_biology.SPECTRAL_RADIUS)
     effects = demo_biology.draw_effects(plan, spread, rng)
     assert effects.shape == (10, len(plan.module))
-    # remove the shared response: genes far from every stressed gene are where effects equal +-loss exactly
+    # nine genes in ten have no stress response: there the effect is plus or minus the loss
     for row, target in enumerate(plan.targets):
         loss = np.zeros(len(plan.module))
         for _ in range(400):

@@ -1,0 +1,52 @@
+"""``grape-dgl plot``: figures of a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grape_dgl.cli.options import check_output
+from grape_dgl.errors import ModelError
+
+
+@click.command("plot")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--condition", "conditions", multiple=True, help="Test condition to draw [all]. Repeatable.")
+@click.option("--gene", "genes", multiple=True, help="Draw the learned network around this gene. Repeatable.")
+@click.option("--format", "ending", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the figures [RUN/plots].")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+def command(
+    run: Path, conditions: tuple[str, ...], genes: tuple[str, ...], ending: str, out: Path | None, force: bool
+) -> None:
+    """Draw RUN: predicted against observed change per test condition, training curves, networks around genes.
+
+    Prints the path of every figure.
+
+    \b
+    Examples:
+      grape-dgl plot runs/demo
+      grape-dgl plot runs/one --condition KLF1+MAP2K6 --gene KLF1 --format svg
+    """
+    import pandas as pd
+
+    from grape_dgl.data.conditions import parse_condition
+    from grape_dgl.evaluation.predictions import Predictions
+    from grape_dgl.plots import change_figure, network_figure, save_figure, training_figure
+
+    if not (run / "log.csv").is_file():
+        raise ModelError(f"'{run}' is no run folder of grape-dgl train: it has no log.csv")
+    folder = check_output(run / "plots" if out is None else out, force)
+    predictions = Predictions.read(run / "predictions.h5ad")
+    edges = pd.read_csv(run / "graph.tsv.gz", sep="\t", keep_default_na=False)
+    symbols = pd.read_csv(run / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)["symbol"]
+    names = [parse_condition(text, set(symbols)) for text in conditions] or list(predictions.conditions)
+    figures = {f"change-{name}": change_figure(predictions, name) for name in names}
+    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes}
+    figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        path = folder / f"{name.replace('/', '_')}.{ending}"
+        save_figure(figure, path)
+        click.echo(path)

@@ -1,0 +1,97 @@
+"""``grape-dgl predict``: what perturbations would do that nobody has measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from grape_dgl.cli.options import check_output, echo_json, json_option, output_options
+from grape_dgl.config import Device, EngineName
+from grape_dgl.errors import DataError
+
+
+@click.command("predict")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--condition", "conditions", multiple=True, metavar="A+B",
+              help="Genes perturbed together, joined by +. Repeatable.")
+@click.option("--all-single", is_flag=True, help="Every gene of the run, one at a time.")
+@click.option("--from-file", type=click.Path(path_type=Path), metavar="FILE", help="One condition per line.")
+@click.option("--annotation", multiple=True, type=click.Path(path_type=Path), metavar="TABLE",
+              help="Describes genes that the run does not know. Repeatable.")
+@click.option("--sequences", multiple=True, type=click.Path(path_type=Path), metavar="FASTA",
+              help="DNA of genes that the run does not know. Repeatable.")
+@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
+              help="Genes with the largest predicted change to print per condition.")
+@click.option("--device", type=click.Choice(Device.__args__), default="auto", help="Where to compute [auto].")
+@click.option("--engine", type=click.Choice(EngineName.__args__), default="auto", help="Message passing [auto].")
+@output_options(help="Write all predictions to this .h5ad file.")
+@json_option
+def command(
+    run: Path,
+    conditions: tuple[str, ...],
+    all_single: bool,
+    from_file: Path | None,
+    annotation: tuple[Path, ...],
+    sequences: tuple[Path, ...],
+    top: int,
+    device: str,
+    engine: str,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Predict the expression change of every gene for perturbations of RUN, a folder that train wrote.
+
+    Prints the genes with the largest predicted change (log1p units) as a table; -o keeps all genes.
+
+    \b
+    Examples:
+      grape-dgl predict runs/one --condition KLF1+MAP2K6
+      grape-dgl predict runs/one --all-single -o all.h5ad
+      grape-dgl predict runs/one --condition GATA1 --annotation genes.tsv.gz
+    """
+    if out is not None:
+        check_output(out, force)
+    wanted = [*conditions, *(_lines(from_file) if from_file is not None else [])]
+    if not wanted and not all_single:
+        raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
+
+    from grape_dgl.data.annotation import Annotation
+    from grape_dgl.run import Run
+
+    loaded = Run.load(run, engine=engine, device=device)
+    if all_single:
+        wanted += [str(symbol) for symbol in loaded.genes.symbol]
+    predictions = loaded.predict(wanted, Annotation.from_files(annotation, sequences))
+    if out is not None:
+        predictions.write(out)
+    if all_single and not as_json:
+        click.echo(f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes" + (f": {out}" if out else ""))
+        return
+    rows = []
+    for place, name in enumerate(predictions.conditions):
+        change = predictions.change[place]
+        for gene in abs(change).argsort()[::-1][:top]:
+            row = {"condition": name, "gene": str(predictions.genes[gene]), "change": round(float(change[gene]), 5)}
+            row["expected"] = round(float(predictions.expected[place, gene]), 5)
+            if predictions.std is not None:
+                row["std"] = round(float(predictions.std[place, gene]), 5)
+            rows.append(row)
+    if as_json:
+        echo_json(rows)
+    else:
+        click.echo("\t".join(rows[0]))
+        for row in rows:
+            click.echo("\t".join(map(str, row.values())))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the conditions '{path}': {error}; expected a text file, one per line") from error
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise DataError(f"'{path}' names no condition; expected one per line, such as KLF1+MAP2K6")
+    return found

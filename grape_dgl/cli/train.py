@@ -1,0 +1,68 @@
+"""``grape-dgl train``: the main job, from a screen to a run folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from grape_dgl.cli.options import (
+    check_output,
+    config_options,
+    data_options,
+    json_option,
+    load_screen,
+    output_options,
+    resolve_config,
+    split_file,
+)
+
+SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta_shared_control")
+
+
+@click.command("train")
+@data_options
+@config_options
+@click.option("--graph", type=click.Path(path_type=Path), metavar="TSV",
+              help="Edge table (as build-graph writes it) that replaces the prior graph.")  # fmt: skip
+@output_options(required=True, help="Run folder to write.")
+@json_option
+def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options: Any) -> None:
+    """Train GRAPE on DATA and score it on held-out conditions beside control, mean and linear.
+
+    Writes the run folder: config.toml, split.json, model/, log.csv, graph.tsv.gz, nodes.tsv, predictions.h5ad,
+    metrics.csv and metrics.json. Ctrl-C ends the training after the epoch in hand and writes the run all the same.
+
+    \b
+    Examples:
+      grape-dgl train demo --out runs/demo
+      grape-dgl train screen.h5ad --annotation genes.tsv.gz --sequences promoters.fa --out runs/one
+      grape-dgl train adamson --split single --seed 1 --set structure.hops=2 --out runs/adamson
+    """
+    check_output(out, force)
+    config = resolve_config(**options)
+    screen = load_screen(**options)
+
+    from grape_dgl.data.catalog import default_cache
+    from grape_dgl.data.splits import Split
+    from grape_dgl.pipeline import train
+
+    path = split_file(options["split"])
+    split = Split.from_json(path, screen.conditions, list(screen.genes.symbol)) if path else None
+    cache = (options["cache"] or default_cache()) / "features"
+    train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty())
+    report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
+
+
+def score_table(report: dict[str, Any]) -> str:
+    """The leading scores, a model per line; ``-`` where a score is undefined for every condition."""
+    rows = [["model", *SHOWN]]
+    for model, scores in report["test"].items():
+        rows.append([model, *("-" if scores[name] is None else f"{scores[name]:.4f}" for name in SHOWN)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, f"mean over {report['n_test']} test conditions; all scores: metrics.csv, metrics.json"])

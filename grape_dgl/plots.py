@@ -1,0 +1,93 @@
+"""Figures of a run folder: predicted against observed change, the network around a gene, training curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.writing import write_beside
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"cc": "#3b6ea5", "cn": "#b5838d", "nn": "#6d9773"}
+
+
+def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Figure:
+    """Predicted against observed change of one condition, the ``top`` genes by observed change named.
+
+    Raises DataError where the condition has no observed cells.
+    """
+    if condition not in predictions.conditions:
+        hint = did_you_mean(condition, predictions.conditions)
+        raise DataError(f"no prediction of condition '{condition}'{hint}; there are {', '.join(predictions.conditions[:8])}")
+    row = predictions.conditions.index(condition)
+    if predictions.observed is None or np.isnan(predictions.observed[row]).any():
+        raise DataError(f"condition '{condition}' has no observed cells to plot against")
+    baseline = predictions.expected[row] - predictions.change[row]
+    observed, predicted = predictions.observed[row] - baseline, predictions.change[row]
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.axhline(0, color="0.85", lw=0.8)
+    axes.axvline(0, color="0.85", lw=0.8)
+    axes.scatter(observed, predicted, s=8, color="0.55", linewidths=0)
+    strongest = np.argsort(-np.abs(observed), kind="stable")[:top]
+    axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0)
+    for gene in strongest:
+        place = (observed[gene], predicted[gene])
+        axes.annotate(str(predictions.genes[gene]), place, fontsize=7, xytext=(3, 2), textcoords="offset points")
+    limits = np.array([min(observed.min(), predicted.min()), max(observed.max(), predicted.max())]) * 1.1
+    axes.plot(limits, limits, color="0.7", lw=0.8, ls=":")
+    axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=condition)
+    return figure
+
+
+def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figure:
+    """The strongest ``neighbours`` of ``gene`` in the learned graph, and the edges between them."""
+    import networkx as nx
+
+    mine = edges[(edges["source"] == gene) | (edges["target"] == gene)].nlargest(neighbours, "weight")
+    if mine.empty:
+        hint = did_you_mean(gene, {*edges["source"], *edges["target"]})
+        raise DataError(f"gene '{gene}' has no edge in the learned graph{hint}")
+    around = {*mine["source"], *mine["target"]}
+    inside = edges[edges["source"].isin(around) & edges["target"].isin(around)]
+    network = nx.Graph()
+    for edge in inside.itertuples():
+        network.add_edge(edge.source, edge.target, weight=edge.weight, relation=edge.relation)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes: Axes = figure.subplots()
+    places = nx.spring_layout(network, seed=0)
+    for relation, colour in COLOURS.items():
+        chosen = [(a, b) for a, b, data in network.edges(data=True) if data["relation"] == relation]
+        nx.draw_networkx_edges(network, places, chosen, ax=axes, edge_color=colour, width=0.8, label=relation)
+    sizes = [260 if name == gene else 90 for name in network]
+    fills = ["#c8553d" if name == gene else "#d9d9d9" for name in network]
+    nx.draw_networkx_nodes(network, places, ax=axes, node_size=sizes, node_color=fills)
+    nx.draw_networkx_labels(network, places, ax=axes, font_size=7)
+    axes.set_title(f"{gene}: learned similarity, not regulation")
+    axes.set_axis_off()
+    return figure
+
+
+def training_figure(log: pd.DataFrame) -> Figure:
+    """Loss parts per epoch and, where there was validation, its RMSE."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in ("mse", "direction", "structure", "val_rmse"):
+        if name in log:
+            axes.plot(log["epoch"], log[name], label=name, marker=".", lw=1)
+    axes.set(xlabel="epoch", ylabel="loss (log1p units)", yscale="log")
+    axes.legend()
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write as the file ending says (png, svg, pdf), beside and renamed."""
+    write_beside(path, lambda beside: figure.savefig(beside, dpi=150))
