@@ -44,17 +44,17 @@ class LinearBaseline(Model):
         residual = changes - self._mean[:, None]
         self._genes = principal_components(residual)
         self._rows = self._target_rows(conditions)
-        self._weights = bilinear_ridge(residual, self._genes, self._embed(conditions))
+        self._weights = bilinear_ridge(residual, self._genes, _embedded(self._rows, self._screen, conditions))
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
-        change = self._mean + self._embed(conditions) @ self._weights.T @ self._genes.T
+        change = self._mean + _embedded(self._rows, self._screen, conditions) @ self._weights.T @ self._genes.T
         return change.astype(np.float32)
 
     def _target_rows(self, conditions: Sequence[str]) -> np.ndarray:
         """One embedding row per gene, [genes, components]."""
         measured, genes = self._screen.genes.measured, len(self._screen.genes)
         unmeasured = {int(t) for c in conditions for t in self._screen.targets(c) if t >= measured}
-        if unmeasured and self._features is not None:
+        if unmeasured and self._features is not None and self._features.any():
             present = self._features.any(axis=1)
             rows = np.zeros((genes, min(COMPONENTS, *self._features[present].shape)))
             rows[present] = principal_components(standardised(self._features[present]))
@@ -66,9 +66,6 @@ class LinearBaseline(Model):
                 len(unmeasured),
             )
         return np.vstack([self._genes, np.zeros((genes - measured, self._genes.shape[1]))])
-
-    def _embed(self, conditions: Sequence[str]) -> np.ndarray:
-        return _embedded(self._rows, self._screen, conditions)
 
 
 def _embedded(rows: np.ndarray, screen: Screen, conditions: Sequence[str]) -> np.ndarray:

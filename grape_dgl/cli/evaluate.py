@@ -66,7 +66,7 @@ def command(
     screen = load_screen(data=truth, **options)
     seed = _seed(seed, given.info.get("seed"))
     control = screen.control_halves(seed)
-    scored = given.against(screen, control)
+    scored = _held_out(given).against(screen, control)
     _check_control(scored, screen, control)
     changes = {str(given.info.get("model", "GRAPE")): scored.change, "control": np.zeros_like(scored.change)}
     table = evaluate(screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets)
@@ -102,6 +102,18 @@ def as_text(scores: Mapping[str, Any]) -> str:
             "undefined for some conditions: " + ", ".join(f"{key} {count}" for key, count in undefined.items())
         )
     return "\n".join(lines)
+
+
+def _held_out(predictions: Predictions) -> Predictions:
+    """Without the conditions that the file itself calls train or val: their scores would say nothing."""
+    from grape_dgl.errors import DataError
+
+    rows = [i for i, part in enumerate(predictions.split) if part not in ("train", "val")]
+    if left_out := len(predictions.split) - len(rows):
+        log.warning("%d conditions were trained or validated on and are not scored", left_out)
+    if not rows:
+        raise DataError("the predictions hold no condition to score; expected some outside train and val")
+    return predictions.select(rows)
 
 
 def _seed(asked: int | None, stored: Any) -> int:

@@ -118,10 +118,10 @@ def _read(path: Path) -> str:
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every row that is not blank."""
     header = text[: text.find("\n")] if "\n" in text else text
-    if "\t" in header:  # quotes in a TSV are part of the text, except around a whole cell
-        for number, line in enumerate(text.splitlines(), start=1):
+    if "\t" in header:  # quotes are part of the text, except around a whole cell
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                cells = line.split("\t")
+                cells = line.rstrip("\r").split("\t")
                 yield number, [_QUOTED.sub(r"\1", cell) for cell in cells] if '"' in line else cells
         return
     delimiter = ";" if ";" in header and "," not in header else ","

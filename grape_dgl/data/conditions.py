@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grape_dgl.errors import DataError, did_you_mean
 
@@ -26,7 +26,10 @@ _CONTROL_NAMES = (
 )  # fmt: skip
 """Labels of control cells, in lower case without spaces and punctuation."""
 _NUMBERED_CONTROL = re.compile(rf"(?:sg)?(?:{'|'.join(_CONTROL_NAMES)})(?:sg|g|guide)?\d+")
-_GUIDE_SUFFIX = re.compile(r"(?:[_\-. ]?(?:sgrna|grna|guide|sg|g)[_\-. ]?\d+|[_\-.]\d+)$", re.IGNORECASE)
+_GUIDE_SUFFIX = re.compile(
+    r"(?:[_\-. ](?i:sgrna|grna|guide|sg|g)?[_\-. ]?\d+|(?<=[A-Z0-9])(?:sgrna|grna|guide|sg|g)[_\-. ]?\d+)$"
+)
+"""Without a separator only in lower case and after an upper-case letter or digit: ``ARG1`` is no guide of ``AR``."""
 
 
 def canonical(targets: Iterable[str]) -> str:
@@ -86,7 +89,10 @@ class ConditionParser:
         return canonical(names or ())
 
     def resolve(self, piece: str) -> tuple[str, ...] | None:
-        """Targets of one undivided ``piece`` (none for a control), or None where nothing explains it."""
+        """Targets of one undivided ``piece`` (none for a control), or None where nothing explains it.
+
+        A control name wins over a gene of that name (``CTRL``), a known gene over a numbered control (``NT5``).
+        """
         if piece in self.guides:
             return targets(self._without_guides().parse(self.guides[piece]))
         if piece in self.control or is_control_name(piece):
@@ -108,9 +114,7 @@ class ConditionParser:
         return name in self.known or name in self.singles
 
     def _without_guides(self) -> ConditionParser:
-        return ConditionParser(
-            self.known, self.control, self.delimiter or JOIN, {}, self.aliases, self.singles, self.strict
-        )
+        return replace(self, delimiter=self.delimiter or JOIN, guides={})
 
     def _split(self, label: str) -> tuple[str, ...] | None:
         """Targets when ``label`` is cut at delimiters into pieces that all resolve, the longest pieces first."""
@@ -163,24 +167,19 @@ def detect_parser(
     targets are not measured (not where ``strict``). ``+`` always divides, since no gene symbol contains it.
     """
     known = known if isinstance(known, set | frozenset | Mapping) or not isinstance(known, Collection) else set(known)
-    base = ConditionParser(
-        known, frozenset(control), "", dict(guide_map or {}), dict(aliases or {}), frozenset(), strict
-    )
+    base = ConditionParser(known, frozenset(control), "", dict(guide_map or {}), dict(aliases or {}), strict=strict)
     open_labels = sorted({label.strip() for label in labels if base.resolve(label.strip()) is None})
-    singles = frozenset(label for label in open_labels if not any(d in label for d in DELIMITERS))
-    if strict:
-        singles = frozenset()
-
-    def with_delimiter(delimiter: str) -> ConditionParser:
-        return ConditionParser(known, base.control, delimiter, base.guides, base.aliases, singles, strict)
+    if not strict:
+        whole = frozenset(label for label in open_labels if not any(d in label for d in DELIMITERS))
+        base = replace(base, singles=whole)
 
     def explained(delimiter: str) -> int:
-        parser = with_delimiter(delimiter)
+        parser = replace(base, delimiter=delimiter)
         return sum(delimiter in label and (delimiter == JOIN or parser.explains(label)) for label in open_labels)
 
     scores = {delimiter: explained(delimiter) for delimiter in DELIMITERS}
     best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
-    return with_delimiter(best if scores[best] else "")
+    return replace(base, delimiter=best if scores[best] else "")
 
 
 def parse_condition(text: str, known: Collection[str]) -> str:

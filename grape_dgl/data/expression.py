@@ -15,6 +15,8 @@ import scipy.sparse as sp
 from grape_dgl.errors import DataError, did_you_mean
 
 Counts = Literal["auto", "raw", "log1p"]
+DENSE_ROWS = 4096
+"""Rows of a dense matrix that are made sparse at once."""
 LOG1P_LIMIT = 25.0
 """log1p of 7e10: no logarithm of a count is larger."""
 
@@ -45,13 +47,14 @@ def to_csr(matrix: Any, rows: np.ndarray) -> sp.csr_matrix:
     """``matrix[rows]`` as float32 CSR of its own memory, from dense, CSR, CSC or a matrix on disk."""
     if hasattr(matrix, "to_memory"):
         matrix = matrix.to_memory()
-    if sp.issparse(matrix):
-        picked = sp.csr_matrix(matrix)[rows]
-    elif matrix.dtype.kind in "biuf":
-        picked = sp.csr_matrix(np.asarray(matrix[rows]))
-    else:
+    if matrix.dtype.kind not in "biuf":
         raise DataError(f"the expression matrix holds {matrix.dtype}; expected numbers")
-    result = sp.csr_matrix(picked, dtype=np.float32, copy=picked is matrix)
+    if sp.issparse(matrix):
+        result = sp.csr_matrix(sp.csr_matrix(matrix)[rows], dtype=np.float32)
+    else:
+        starts = range(0, max(len(rows), 1), DENSE_ROWS)
+        blocks = [sp.csr_matrix(np.asarray(matrix[rows[at : at + DENSE_ROWS]], dtype=np.float32)) for at in starts]
+        result = sp.csr_matrix(sp.vstack(blocks, format="csr"))
     result.sum_duplicates()
     result.eliminate_zeros()
     return result
@@ -92,9 +95,10 @@ def normalise(counts: sp.csr_matrix, target_sum: float) -> sp.csr_matrix:
     A cell without counts stays zero.
     """
     library = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
-    scale = np.divide(target_sum, library, out=np.zeros_like(library), where=library > 0)
+    scale = np.divide(target_sum, library, out=np.zeros_like(library), where=library > 0).astype(np.float32)
     result = counts.copy()
-    result.data = np.log1p(counts.data * np.repeat(scale, np.diff(counts.indptr))).astype(np.float32)
+    result.data *= np.repeat(scale, np.diff(counts.indptr))
+    np.log1p(result.data, out=result.data)
     return result
 
 

@@ -128,7 +128,7 @@ def _say(
         log.info("%d cells without a usable label are left out", lost)
     stems: dict[str, list[str]] = defaultdict(list)
     for label, name in by_label.items():
-        if label == name and guide_stem(label):
+        if label == name and label not in parser.known and guide_stem(label):
             stems[guide_stem(label)].append(label)
     for stem, labels in stems.items():
         if len(labels) > 1:

@@ -69,24 +69,8 @@ def name_genes(var: pd.DataFrame, annotation: Annotation) -> GeneNames:
     first gene of a duplicated symbol keeps it; the others become ``SYMBOL|ENSEMBL``, or ``SYMBOL-1`` without an id.
     """
     index = [str(name).strip() for name in var.index]
-    by_id, by_number = _mostly(ENSEMBL_ID, index), all(name.isdigit() for name in index)
-    symbols, symbol_source = index, "var_names"
-    ensembl, ensembl_source = [""] * len(index), ""
-    if by_id:
-        ensembl, ensembl_source = index, "var_names"
-    else:
-        for column in columns.find(var, ENSEMBL):
-            values = list(columns.text(var[column]))
-            if _mostly(ENSEMBL_ID, values):
-                ensembl, ensembl_source = values, str(column)
-                break
-    ensembl = [without_version(name) if ENSEMBL_ID.fullmatch(name) else "" for name in ensembl]
-    if by_id or by_number:
-        named = [column for column in columns.find(var, SYMBOL) if not _mostly(ENSEMBL_ID, columns.text(var[column]))]
-        if named:
-            symbols, symbol_source = list(columns.text(var[named[0]])), str(named[0])
-        elif by_id and not annotation.is_empty:
-            symbols, symbol_source = [symbol_of(annotation, name) for name in ensembl], "annotation"
+    ensembl, ensembl_source = _ensembl(index, var)
+    symbols, symbol_source = _symbols(index, ensembl, var, annotation)
     symbols = [symbol or gene or name for symbol, gene, name in zip(symbols, ensembl, index, strict=True)]
     unique, by_ensembl, suffixed = _unique(symbols, ensembl)
     duplicates = sorted(name for name, count in Counter(symbols).items() if count > 1)
@@ -102,12 +86,36 @@ def name_genes(var: pd.DataFrame, annotation: Annotation) -> GeneNames:
                 aliases.setdefault(name, symbol)
     notes = {
         "symbols_from": symbol_source,
-        "ensembl_from": ensembl_source or None,
+        "ensembl_from": ensembl_source,
         "duplicated_symbols": duplicates,
         "told_apart_by_ensembl": by_ensembl,
         "told_apart_by_suffix": suffixed,
     }
     return GeneNames(np.array(unique, dtype=object), np.array(ensembl, dtype=object), aliases, notes)
+
+
+def _ensembl(index: list[str], var: pd.DataFrame) -> tuple[list[str], str | None]:
+    """Ensembl ids without version, "" unknown, and where they come from."""
+    found = [(index, "var_names"), *((list(columns.text(var[c])), str(c)) for c in columns.find(var, ENSEMBL))]
+    for values, source in found:
+        if _mostly(ENSEMBL_ID, values):
+            return [without_version(name) if ENSEMBL_ID.fullmatch(name) else "" for name in values], source
+    return [""] * len(index), None
+
+
+def _symbols(index: list[str], ensembl: list[str], var: pd.DataFrame, annotation: Annotation) -> tuple[list[str], str]:
+    """Symbols, "" unknown, and where they come from."""
+    by_id = _mostly(ENSEMBL_ID, index)
+    if by_id or all(name.isdigit() for name in index):
+        for column in columns.find(var, SYMBOL):
+            values = list(columns.text(var[column]))
+            if not _mostly(ENSEMBL_ID, values):
+                log.info("gene symbols are taken from the var column '%s'", column)
+                return values, str(column)
+        if by_id and not annotation.is_empty:
+            log.info("genes are named by Ensembl id; their symbols are taken from the annotation")
+            return [symbol_of(annotation, name) for name in ensembl], "annotation"
+    return index, "var_names"
 
 
 def symbol_of(annotation: Annotation, ensembl: str) -> str:

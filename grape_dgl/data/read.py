@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,7 @@ def _find_condition(obs: pd.DataFrame, control: Sequence[str], known: _Known, gu
     return columns.condition_column(obs, is_control, is_known)
 
 
-def _ensembl_aliases(labels: Sequence[str], names: GeneNames, annotation: Annotation) -> dict[str, str]:
+def _ensembl_aliases(labels: Iterable[str], names: GeneNames, annotation: Annotation) -> dict[str, str]:
     """Symbols of targets that labels name by Ensembl id."""
     found: dict[str, str] = {}
     for label in labels:
@@ -241,7 +241,8 @@ def _describe(
     unknown = [gene for gene in unmeasured if gene not in annotation]
     if unknown and not annotation.is_empty:
         raise DataError(
-            f"{len(unknown)} targets are neither measured nor in the annotation: {', '.join(unknown[:10])}; "
+            f"{len(unknown)} of {len(targets)} targets are neither measured nor in the annotation: "
+            f"{', '.join(unknown[:10])}; "
             "add them to --annotation, map other names with --guide-map, or raise --min-cells"
         )
     if unmeasured:

@@ -171,21 +171,31 @@ class Predictions:
             log.warning(
                 "%d predicted conditions have no cells and are not scored: %s", len(without), ", ".join(without)
             )
-        expected, change = self.expected[np.ix_(rows, genes)], self.change[np.ix_(rows, genes)]
-        if np.isnan(change).any():
-            log.info("the predictions say no change; it is taken from the control mean of the data's model half")
-            change = expected - np.stack([screen.control_mean(control.model, name) for name in found])
+        kept = dataclasses.replace(self.select(rows, genes), conditions=found)
+        if not np.isnan(kept.change).any():
+            return kept
+        log.info("the predictions say no change; it is taken from the control mean of the data's model half")
+        base = np.stack([screen.control_mean(control.model, name) for name in found])
+        return dataclasses.replace(kept, change=kept.expected - base)
+
+    def select(self, rows: Sequence[int], genes: Sequence[int] | None = None) -> Predictions:
+        """Only these conditions, and genes in this order where they are given."""
+        columns = np.arange(len(self.genes)) if genes is None else np.asarray(genes)
+
+        def cut(matrix: np.ndarray) -> np.ndarray:
+            return matrix[np.ix_(rows, columns)]
+
         return dataclasses.replace(
             self,
-            conditions=found,
-            genes=np.array(symbols, dtype=object),
-            change=change,
-            control=self.control[genes],
-            expected=expected,
-            std=None if self.std is None else self.std[np.ix_(rows, genes)],
-            observed=None if self.observed is None else self.observed[np.ix_(rows, genes)],
+            conditions=tuple(self.conditions[i] for i in rows),
+            genes=self.genes[columns],
+            change=cut(self.change),
+            control=self.control[columns],
+            expected=cut(self.expected),
+            std=None if self.std is None else cut(self.std),
+            observed=None if self.observed is None else cut(self.observed),
             split=tuple(self.split[i] for i in rows),
-            n_cells=self.n_cells[rows],
+            n_cells=self.n_cells[list(rows)],
         )
 
 

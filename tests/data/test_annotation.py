@@ -46,12 +46,12 @@ def test_spellings_of_a_table(tmp_path: Path, name: str, text: str) -> None:
 
 def test_earlier_source_wins_field_by_field(tmp_path: Path) -> None:
     first = write(tmp_path, "a.tsv", f"ensgene\tsymbol\tbiotype\tdescription\n{MYC}\tMYC\t\tfirst\nX1\tB\tlncRNA\t\n")
-    second = write(tmp_path, "b.json", json.dumps({"MYC": "second", "B": "text of B", MYC: "by id"}))
+    second = write(tmp_path, "b.json", json.dumps({"MYC": "by symbol", "B": "text of B", MYC: "by id"}))
     third = write(tmp_path, "c.csv", f"ensembl,biotype\n{MYC},protein_coding\n")
     genes = Annotation.from_files([first, second, third], []).describe(["MYC", "B"], ["", ""], 2)
     assert genes.description.tolist() == ["first", "text of B"]
     assert genes.biotype.tolist() == ["protein_coding", "lncRNA"]
-    assert Annotation.from_files([second, first], []).describe(["MYC"], [""], 1).description.tolist() == ["second"]
+    assert Annotation.from_files([second, first], []).describe(["MYC"], [""], 1).description.tolist() == ["by id"]
 
 
 def test_the_id_decides_before_the_symbol(tmp_path: Path) -> None:
@@ -133,7 +133,9 @@ def test_real_tables(shared_data: Callable[[str], Path]) -> None:
     genes = annotation.describe(unique, ids, len(rows))
     assert len(genes) == 5060 and int(genes.coding.sum()) == 3899
     assert genes.ensembl.tolist() == ids
-    assert [text.split(" [Source")[0] for text in (row["description"] for row in rows)] == genes.description.tolist()
+    assert [
+        text.split(" [Source")[0].strip() for text in (row["description"] for row in rows)
+    ] == genes.description.tolist()
     promoter = {gene: row["epd_promoter_60bp"] for gene, row in zip(ids, rows, strict=True) if row["epd_promoter_60bp"]}
     found = dict(zip(ids, genes.sequence, strict=True))
     same = sum(found[gene] == text.upper() for gene, text in promoter.items())

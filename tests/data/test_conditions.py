@@ -98,8 +98,9 @@ def test_given_control_labels_count_besides() -> None:
 
 @pytest.mark.parametrize(
     ("guide", "target"),
-    [("STAT2g2", "STAT2"), ("STAT2_sg2", "STAT2"), ("STAT2-1", "STAT2"), ("STAT2_gRNA_3", "STAT2"), ("STAT2.2", "STAT2"),
-     ("NKX2-5", "NKX2-5"), ("NKX2-5-1", "NKX2-5"), ("HLA-Ag2", "HLA-A"), ("UNKNOWNg1", "UNKNOWNg1"), ("Q-1", "Q-1")],
+    [("STAT2g2", "STAT2"), ("STAT2_sg2", "STAT2"), ("STAT2-1", "STAT2"), ("STAT2_gRNA_3", "STAT2"),
+     ("STAT2sg1", "STAT2"), ("STAT2.2", "STAT2"), ("NKX2-5", "NKX2-5"), ("NKX2-5-1", "NKX2-5"),
+     ("HLA-Ag2", "HLA-A"), ("Q-1", "Q-1"), ("UNKNOWNg1", "UNKNOWNg1"), ("SETG1", "SETG1"), ("BCL2G7", "BCL2G7")],
 )  # fmt: skip
 def test_guides_lose_their_suffix_only_where_a_known_gene_remains(guide: str, target: str) -> None:
     assert parsed([guide, "NT"]) == [target, CONTROL]
@@ -143,7 +144,10 @@ def test_the_error_suggests_the_closest_gene() -> None:
         parse_condition("KLF1+MAP2K7", KNOWN)
 
 
-@pytest.mark.parametrize(("label", "stem"), [("KLF1g2", "KLF1"), ("KLF1", ""), ("A_sg10", "A"), ("NKX2-5", "NKX2")])
+@pytest.mark.parametrize(
+    ("label", "stem"),
+    [("KLF1g2", "KLF1"), ("KLF1", ""), ("A_sg10", "A"), ("NKX2-5", "NKX2"), ("ARG1", ""), ("Arg1", "")],
+)
 def test_guide_stem(label: str, stem: str) -> None:
     assert guide_stem(label) == stem
 
