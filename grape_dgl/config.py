@@ -198,7 +198,11 @@ class Config:
 
     @classmethod
     def resolve(
-        cls, preset: str = "paper", toml: str | Path | None = None, settings: Iterable[str] = (), **sections: Mapping[str, Any]
+        cls,
+        preset: str = "paper",
+        toml: str | Path | None = None,
+        settings: Iterable[str] = (),
+        **sections: Mapping[str, Any],
     ) -> Config:
         """Defaults < ``preset`` < ``toml`` file < ``settings`` (``"structure.heads=8"``) < keyword sections.
 
@@ -206,7 +210,9 @@ class Config:
         Raises ConfigError for an unknown preset, section, key or a value out of range.
         """
         if preset not in PRESETS:
-            raise ConfigError(f"unknown preset '{preset}'{did_you_mean(preset, PRESETS)}; there are: {', '.join(PRESETS)}")
+            raise ConfigError(
+                f"unknown preset '{preset}'{did_you_mean(preset, PRESETS)}; there are: {', '.join(PRESETS)}"
+            )
         tree: dict[str, dict[str, Any]] = {}
         _merge(tree, PRESETS[preset])
         if toml is not None:

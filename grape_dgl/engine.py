@@ -98,7 +98,9 @@ def graph(engine: Engine, edges: Mapping[Triple, Edges], nodes: Mapping[str, int
             if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < nodes[kind]:
                 raise IndexError(f"relation {relation}: node id outside 0..{nodes[kind] - 1} of type '{kind}'")
     if engine == "dgl":
-        return _dgl().heterograph({t: (s.clone(), d.clone()) for t, (s, d) in edges.items()}, num_nodes_dict=dict(nodes))
+        return _dgl().heterograph(
+            {t: (s.clone(), d.clone()) for t, (s, d) in edges.items()}, num_nodes_dict=dict(nodes)
+        )
     made = {t: TorchRelation(s.clone(), d.clone(), nodes[t[0]], nodes[t[2]]) for t, (s, d) in edges.items()}
     return TorchGraph(made, tuple(nodes))
 
@@ -115,7 +117,9 @@ def bipartite(engine: Engine, src: Int[Tensor, " edges"], dst: Int[Tensor, " edg
     return graph(engine, {triple: (src, dst)}, {"s": n_src, "d": n_dst})[triple]
 
 
-def hetero_conv(engine: Engine, modules: dict[str, nn.Module], aggregate: Callable[[list[Tensor], str], Tensor]) -> nn.Module:
+def hetero_conv(
+    engine: Engine, modules: dict[str, nn.Module], aggregate: Callable[[list[Tensor], str], Tensor]
+) -> nn.Module:
     """DGL's ``HeteroGraphConv`` (or its torch twin, with the same parameter names) over one module per relation."""
     if engine == "dgl":
         conv: nn.Module = _dgl().nn.pytorch.HeteroGraphConv(modules, aggregate=aggregate)
@@ -147,7 +151,9 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
-def add_ends(relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, "targets *rest"]) -> Float[Tensor, "edges *rest"]:
+def add_ends(
+    relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, "targets *rest"]
+) -> Float[Tensor, "edges *rest"]:
     """``u[src] + v[dst]`` for every edge."""
     if isinstance(relation, TorchRelation):
         return u[relation.src] + v[relation.dst]
@@ -155,7 +161,9 @@ def add_ends(relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, 
         return _dgl().ops.u_add_v(relation, _exact(u), _exact(v))
 
 
-def dot_ends(relation: Any, u: Float[Tensor, "sources dim"], v: Float[Tensor, "targets dim"]) -> Float[Tensor, " edges"]:
+def dot_ends(
+    relation: Any, u: Float[Tensor, "sources dim"], v: Float[Tensor, "targets dim"]
+) -> Float[Tensor, " edges"]:
     """``<u[src], v[dst]>`` for every edge; neither pass gathers an [edges dim] tensor that autograd keeps."""
     if isinstance(relation, TorchRelation):
         return _EdgeDot.apply(relation, u, v)
@@ -171,7 +179,9 @@ def softmax(relation: Any, logits: Float[Tensor, "edges *rest"]) -> Float[Tensor
     shape = (relation.n_dst, *logits.shape[1:])
     index = relation.dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
     with torch.no_grad():
-        top = torch.full(shape, -torch.inf, dtype=logits.dtype, device=logits.device).scatter_reduce_(0, index, logits, "amax")
+        top = torch.full(shape, -torch.inf, dtype=logits.dtype, device=logits.device).scatter_reduce_(
+            0, index, logits, "amax"
+        )
     share = torch.exp(logits - top[relation.dst])
     total = torch.zeros(shape, dtype=logits.dtype, device=logits.device).index_add(0, relation.dst, share)
     return share / total[relation.dst]
@@ -201,7 +211,7 @@ class _EdgeDot(torch.autograd.Function):
         return torch.cat([(u[s] * v[d]).sum(-1) for s, d in ends])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         relation, (u, v) = ctx.relation, ctx.saved_tensors
         ends = torch.stack([relation.src, relation.dst])
         matrix = torch.sparse_coo_tensor(ends, grad, (relation.n_src, relation.n_dst))

@@ -16,6 +16,7 @@ from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
+from grape_dgl.nn.incremental import affected_edges, masked_states
 from grape_dgl.nn.readout import GeneReadout
 from grape_dgl.nn.structure import Representation, Structure, StructureLearner
 
@@ -108,14 +109,61 @@ class GRAPE(nn.Module):
         return self.propagate(self.graph(structure.pairs, genes.coding), z.fused, conditions), structure
 
     def propagate(
-        self, graph: GeneGraph, fused: Float[Tensor, "genes dim"], conditions: Sequence[Sequence[int]]
+        self,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        conditions: Sequence[Sequence[int]],
+        plain: bool = False,
     ) -> Float[Tensor, "conditions measured"]:
-        """Eq. 11-12 for all conditions on one graph, with the same dropout masks."""
+        """Eq. 11-12 for all conditions on one graph, with the same dropout masks.
+
+        One unmasked pass and what each condition changes of it, unless ``plain`` or a hub makes a full pass cheaper;
+        both give the same numbers.
+        """
         masks = self.messages.draw_masks(graph)
+        if plain or not conditions:
+            return self._full(graph, fused, conditions, masks)
+        edges = sum(len(value) for value in graph.similarity.values())
+        work = affected_edges(graph, conditions, self.config.model.layers)
+        light = torch.nonzero(work <= edges * self.config.model.layers).squeeze(1).tolist()
+        heavy = sorted(set(range(len(conditions))) - set(light))
+        change = fused.new_zeros(len(conditions), len(self.readout.weight))
+        if heavy:
+            full = self._full(graph, fused, [conditions[i] for i in heavy], masks)
+            change = change.index_copy(0, torch.tensor(heavy, device=fused.device), full)
+        if light:
+            fast = self._changes(graph, fused, [conditions[i] for i in light], masks)
+            change = change.index_copy(0, torch.tensor(light, device=fused.device), fast)
+        return change
+
+    def _changes(
+        self,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        conditions: Sequence[Sequence[int]],
+        masks: list[LayerMasks] | None,
+    ) -> Float[Tensor, "conditions measured"]:
+        """The unmasked pass once, its read-out corrected at the genes that a condition reaches."""
+        bias = self.config.structure.gradient == "task"
+        base, column, gene, state = masked_states(self.messages, graph, fused, conditions, masks, bias, self.engine)
+        change = self.readout(base[:, None, :]).repeat(len(conditions), 1)
+        seen = gene < len(self.readout.weight)
+        return change.index_put((column[seen], gene[seen]), self.readout.of(gene[seen], state[seen]))
+
+    def _full(
+        self,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        conditions: Sequence[Sequence[int]],
+        masks: list[LayerMasks] | None,
+    ) -> Float[Tensor, "conditions measured"]:
+        """A whole pass per condition, in chunks that fit; backward computes a chunk again instead of keeping it."""
         edges = sum(len(value) for value in graph.similarity.values())
         per_condition = max(edges, len(fused)) * self.config.model.heads * self.config.model.width
         size = max(1, CHUNK_ELEMENTS // per_condition)
         chunks = [conditions[i : i + size] for i in range(0, len(conditions), size)]
+        if not chunks:
+            return fused.new_zeros(0, len(self.readout.weight))
         if len(chunks) == 1 or not torch.is_grad_enabled():
             return torch.cat([self._pass(graph, fused, chunk, masks) for chunk in chunks])
         return torch.cat(

@@ -166,9 +166,7 @@ def joined(features: Mapping[str, Features]) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def build_graph(
-    genes: GeneInputs, config: Config
-) -> tuple[Pairs, dict[str, float]]:
+def build_graph(genes: GeneInputs, config: Config) -> tuple[Pairs, dict[str, float]]:
     """The prior graph of Eq. 3-5 after alignment, cut by the configured sparsity, and the threshold of every member of M.
 
     The member ``G_agg`` is the mean of the others; no expression is used.
@@ -229,7 +227,15 @@ def _clear(out: Path) -> None:
     """An empty run folder: the artefacts of an earlier run are removed, other files are left alone."""
     if (out / "model").is_dir():
         shutil.rmtree(out / "model")
-    for pattern in ("config.toml", "split.json", "log*.csv", "graph.tsv.gz", "nodes.tsv", "predictions.h5ad", "metrics.*"):
+    for pattern in (
+        "config.toml",
+        "split.json",
+        "log*.csv",
+        "graph.tsv.gz",
+        "nodes.tsv",
+        "predictions.h5ad",
+        "metrics.*",
+    ):
         for path in out.glob(pattern):
             path.unlink()
     (out / "model").mkdir(parents=True, exist_ok=True)

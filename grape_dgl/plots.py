@@ -26,7 +26,9 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     """
     if condition not in predictions.conditions:
         hint = did_you_mean(condition, predictions.conditions)
-        raise DataError(f"no prediction of condition '{condition}'{hint}; there are {', '.join(predictions.conditions[:8])}")
+        raise DataError(
+            f"no prediction of condition '{condition}'{hint}; there are {', '.join(predictions.conditions[:8])}"
+        )
     row = predictions.conditions.index(condition)
     if predictions.observed is None or np.isnan(predictions.observed[row]).any():
         raise DataError(f"condition '{condition}' has no observed cells to plot against")

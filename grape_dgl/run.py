@@ -177,7 +177,7 @@ class Run:
     def _check_known(self, outside: Mapping[str, tuple[str, ...]], annotation: Annotation | None) -> None:
         for name, symbols in outside.items():
             for symbol in symbols:
-                if annotation is None or annotation.empty or symbol not in annotation:
+                if annotation is None or annotation.is_empty or symbol not in annotation:
                     hint = did_you_mean(symbol, self.genes.symbol)
                     raise DataError(
                         f"condition '{name}': gene '{symbol}' is not in this run{hint}; to predict a gene that the run "
@@ -207,7 +207,9 @@ def _read_json(path: Path, folder: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"'{folder}' is no run folder of grape-dgl train: cannot read {path.name} ({error})") from error
+        raise ModelError(
+            f"'{folder}' is no run folder of grape-dgl train: cannot read {path.name} ({error})"
+        ) from error
     if not isinstance(value, dict):
         raise ModelError(f"'{path}' holds no JSON object; the run folder is altered")
     return value

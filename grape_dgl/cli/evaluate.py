@@ -59,6 +59,7 @@ def command(
 
     from grape_dgl.evaluation.evaluate import evaluate, summary
     from grape_dgl.evaluation.predictions import Predictions
+    from grape_dgl.writing import write_beside
 
     if out is not None:
         check_output(out, force)
@@ -72,7 +73,7 @@ def command(
     table = evaluate(screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets)
     scores = summary(table)
     if out is not None:
-        table.to_csv(out, index=False)
+        write_beside(out, lambda beside: table.to_csv(beside, index=False))
     if as_json:
         echo_json({**scores, "seed": seed})
     else:
@@ -133,7 +134,7 @@ def _check_control(scored: Predictions, screen: Screen, control: ControlHalves) 
     difference = np.abs(scored.control - screen.control_mean(control.model)).max(initial=0.0)
     if difference > 1e-4:
         log.warning(
-            "the control mean of the predictions differs from the data's model half by up to %.3g: other control cells, "
-            "seed or flags made them, and they may have seen the reference cells that score them",
+            "the control mean of the predictions differs from the data's model half by up to %.3g: other cells, seed "
+            "or flags made them, and they may have seen the reference cells that score them",
             difference,
         )

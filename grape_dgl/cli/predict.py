@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
@@ -13,18 +14,35 @@ from grape_dgl.errors import DataError
 
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--condition", "conditions", multiple=True, metavar="A+B",
-              help="Genes perturbed together, joined by +. Repeatable.")
+@click.option(
+    "--condition", "conditions", multiple=True, metavar="A+B", help="Genes perturbed together, joined by +. Repeatable."
+)
 @click.option("--all-single", is_flag=True, help="Every gene of the run, one at a time.")
 @click.option("--from-file", type=click.Path(path_type=Path), metavar="FILE", help="One condition per line.")
-@click.option("--annotation", multiple=True, type=click.Path(path_type=Path), metavar="TABLE",
-              help="Describes genes that the run does not know. Repeatable.")
-@click.option("--sequences", multiple=True, type=click.Path(path_type=Path), metavar="FASTA",
-              help="DNA of genes that the run does not know. Repeatable.")
-@click.option("--top", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
-              help="Genes with the largest predicted change to print per condition.")
-@click.option("--device", type=click.Choice(Device.__args__), default="auto", help="Where to compute [auto].")
-@click.option("--engine", type=click.Choice(EngineName.__args__), default="auto", help="Message passing [auto].")
+@click.option(
+    "--annotation",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="TABLE",
+    help="Describes genes that the run does not know. Repeatable.",
+)
+@click.option(
+    "--sequences",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FASTA",
+    help="DNA of genes that the run does not know. Repeatable.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Genes with the largest predicted change to print per condition.",
+)
+@click.option("--device", type=click.Choice(get_args(Device)), default="auto", help="Where to compute [auto].")
+@click.option("--engine", type=click.Choice(get_args(EngineName)), default="auto", help="Message passing [auto].")
 @output_options(help="Write all predictions to this .h5ad file.")
 @json_option
 def command(
@@ -67,7 +85,9 @@ def command(
     if out is not None:
         predictions.write(out)
     if all_single and not as_json:
-        click.echo(f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes" + (f": {out}" if out else ""))
+        click.echo(
+            f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes" + (f": {out}" if out else "")
+        )
         return
     rows = []
     for place, name in enumerate(predictions.conditions):

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +26,7 @@ import scipy.sparse as sp
 from grape_dgl.data.conditions import CONTROL, parse_condition
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
+from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
@@ -83,14 +82,7 @@ class Predictions:
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (.h5ad) in one step: a reader sees the old file or the new one, never half of it."""
-        path = Path(path)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".h5ad")
-        os.close(handle)
-        try:
-            self.to_anndata().write_h5ad(beside)
-            os.replace(beside, path)
-        finally:
-            Path(beside).unlink(missing_ok=True)
+        write_beside(Path(path), self.to_anndata().write_h5ad)
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
@@ -183,7 +175,7 @@ class Predictions:
         columns = np.arange(len(self.genes)) if genes is None else np.asarray(genes)
 
         def cut(matrix: np.ndarray) -> np.ndarray:
-            return matrix[np.ix_(rows, columns)]
+            return matrix[list(rows)][:, columns]
 
         return dataclasses.replace(
             self,

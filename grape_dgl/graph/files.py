@@ -43,7 +43,11 @@ def write_graphml(table: pd.DataFrame, genes: Genes, path: Path) -> None:
     columns = zip(genes.symbol, genes.ensembl, genes.biotype, genes.coding, strict=True)
     for place, (symbol, ensembl, biotype, coding) in enumerate(columns):
         network.add_node(
-            str(symbol), ensembl=str(ensembl), biotype=str(biotype), coding=bool(coding), measured=place < genes.measured
+            str(symbol),
+            ensembl=str(ensembl),
+            biotype=str(biotype),
+            coding=bool(coding),
+            measured=place < genes.measured,
         )
     for row in table.itertuples():
         network.add_edge(str(row.source), str(row.target), relation=str(row.relation), weight=float(row.weight))
@@ -58,7 +62,9 @@ def read_edges(path: Path, genes: Genes) -> Pairs:
     try:
         table = pd.read_csv(path, sep="\t", dtype={"source": str, "target": str}, keep_default_na=False)
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot read the edge table '{path}': {error}; expected a TSV as build-graph writes it") from error
+        raise DataError(
+            f"cannot read the edge table '{path}': {error}; expected a TSV as build-graph writes it"
+        ) from error
     missing = {"source", "target", "weight"} - set(table.columns)
     if missing:
         raise DataError(f"the edge table '{path}' lacks the column(s) {', '.join(sorted(missing))}")
@@ -66,11 +72,15 @@ def read_edges(path: Path, genes: Genes) -> Pairs:
     unknown = sorted({*table["source"], *table["target"]} - set(place))
     if unknown:
         hint = did_you_mean(unknown[0], place)
-        raise DataError(f"the edge table '{path}' names {len(unknown)} gene(s) that are not nodes, first '{unknown[0]}'{hint}")
+        raise DataError(
+            f"the edge table '{path}' names {len(unknown)} gene(s) that are not nodes, first '{unknown[0]}'{hint}"
+        )
     weight = pd.to_numeric(table["weight"], errors="coerce").to_numpy(dtype=np.float32)
     if not ((weight > 0) & (weight <= 1)).all():
         row = int(np.argmin((weight > 0) & (weight <= 1)))
-        raise DataError(f"'{path}', row {row + 2}: weight {table['weight'][row]!r}; expected a number above 0 and at most 1")
+        raise DataError(
+            f"'{path}', row {row + 2}: weight {table['weight'][row]!r}; expected a number above 0 and at most 1"
+        )
     a, b = (np.array([place[name] for name in table[end]], dtype=np.int64) for end in ("source", "target"))
     if (a == b).any():
         raise DataError(f"'{path}', row {int(np.argmax(a == b)) + 2}: self-loop; every gene has one already, remove it")

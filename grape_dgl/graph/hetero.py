@@ -33,11 +33,13 @@ class Pairs:
 class GeneGraph:
     """A heterograph with a self-loop at every gene, and the similarity of every directed edge by relation.
 
-    ``order`` lists the genes of each node type; ``handle`` belongs to the engine.
+    ``ends`` are the source and target of every edge, counted within their node type; ``order`` lists the genes of each
+    type; ``handle`` belongs to the engine.
     """
 
     schema: Schema
     handle: Any
+    ends: dict[str, tuple[Int[Tensor, " edges"], Int[Tensor, " edges"]]]
     similarity: dict[str, Float[Tensor, " edges"]]
     order: dict[str, Int[Tensor, " genes_of_type"]]
 
@@ -77,4 +79,4 @@ def gene_graph(pairs: Pairs, coding: Bool[Tensor, " genes"], engine: Engine, bio
         edges[source, relation, target] = (local[src[mine]], local[dst[mine]])
         similarity[relation] = weight[mine]
     handle = graph(engine, edges, {name: len(rows) for name, rows in order.items()})
-    return GeneGraph(schema, handle, similarity, order)
+    return GeneGraph(schema, handle, {t[1]: e for t, e in edges.items()}, similarity, order)

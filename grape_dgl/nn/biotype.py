@@ -47,12 +47,29 @@ class GATv2(nn.Module):
         bias: Float[Tensor, " edges"],
         mask: Float[Tensor, "edges #conditions heads #one"] | None = None,
     ) -> Float[Tensor, "targets conditions heads width"]:
-        source = self.fc_src(ends[0]).unflatten(-1, (self.heads, self.width))
-        target = self.fc_dst(ends[1]).unflatten(-1, (self.heads, self.width))
-        pair = F.leaky_relu(add_ends(relation, source, target), self.negative_slope)
-        logits = (pair * self.attn).sum(-1, keepdim=True) + bias[:, None, None, None]  # [edges conditions heads 1]
-        attention = softmax(relation, logits)
+        source, target = self.source(ends[0]), self.target(ends[1])
+        attention = softmax(relation, self.logits(relation, source, target, bias))
         return weighted_sum(relation, source, attention if mask is None else attention * mask)
+
+    def source(self, h: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows heads width"]:
+        """What a gene sends."""
+        return self.fc_src(h).unflatten(-1, (self.heads, self.width))
+
+    def target(self, h: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows heads width"]:
+        """What a gene compares the senders with."""
+        return self.fc_dst(h).unflatten(-1, (self.heads, self.width))
+
+    def logits(
+        self,
+        relation: Any,
+        source: Float[Tensor, "sources *conditions heads width"],
+        target: Float[Tensor, "targets *conditions heads width"],
+        bias: Float[Tensor, " edges"],
+    ) -> Float[Tensor, "edges *conditions heads 1"]:
+        """Attention logit of every edge, its bias added."""
+        pair = F.leaky_relu(add_ends(relation, source, target), self.negative_slope)
+        logits = (pair * self.attn[0]).sum(-1, keepdim=True)
+        return logits + bias.view(-1, *[1] * (logits.dim() - 1))
 
 
 class BiotypeAttention(nn.Module):
@@ -125,11 +142,17 @@ class MessagePassing(nn.Module):
         masks: list[LayerMasks] | None = None,
         similarity_bias: bool = True,
     ) -> Float[Tensor, "genes conditions width"]:
-        scale = 1.0 if similarity_bias else 0.0
-        bias = {r: torch.log(value.clamp(min=0.01)) * scale for r, value in graph.similarity.items()}
+        bias = edge_bias(graph, similarity_bias)
         states = graph.split(h)
         for step, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             states = {kind: norm(p) for kind, p in layer(graph, states, bias, masks[step] if masks else None).items()}
             if step + 1 < len(self.layers):
                 states = {kind: torch.relu(p) for kind, p in states.items()}
         return graph.merge(states)
+
+
+def edge_bias(graph: GeneGraph, similarity_bias: bool) -> dict[str, Float[Tensor, " edges"]]:
+    """``log(max(G_ij, 0.01))`` by relation, 0 for self-loops; all 0 where the similarity is kept out of the attention."""
+    if not similarity_bias:
+        return {relation: torch.zeros_like(value) for relation, value in graph.similarity.items()}
+    return {relation: torch.log(value.clamp(min=0.01)) for relation, value in graph.similarity.items()}

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
 class GeneReadout(nn.Module):
-    """Eq. 12: ``change_i = <w_i, p_i> + b_i`` for every measured gene; other nodes have no read-out."""
+    """Eq. 12: ``change_i = <w_i, p_i> + b_i`` for every measured gene; other nodes have no read-out.
+
+    It starts small, so that an untrained model predicts almost no change.
+    """
 
     def __init__(self, measured: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(measured, width) / width)
+        self.weight = nn.Parameter(torch.randn(measured, width) * (0.1 / width))
         self.bias = nn.Parameter(torch.zeros(measured))
 
     def forward(self, p: Float[Tensor, "genes conditions width"]) -> Float[Tensor, "conditions measured"]:
         measured = len(self.weight)
         return (p[:measured] * self.weight[:, None, :]).sum(-1).T + self.bias
+
+    def of(self, gene: Int[Tensor, " rows"], p: Float[Tensor, "rows width"]) -> Float[Tensor, " rows"]:
+        """The same for chosen states ``p`` of measured genes."""
+        return (p * self.weight[gene]).sum(-1) + self.bias[gene]

@@ -124,9 +124,7 @@ class StructureLearner(nn.Module):
             u, epsilon, self.engine, allowed=allowed, min_neighbours=min_neighbours, max_edges=self.config.max_edges
         )
 
-    def convolve(
-        self, pairs: Pairs, h: Float[Tensor, "genes dim"]
-    ) -> list[Float[Tensor, "genes dim"]]:
+    def convolve(self, pairs: Pairs, h: Float[Tensor, "genes dim"]) -> list[Float[Tensor, "genes dim"]]:
         """Eq. 6: ``H^(l+1) = ReLU(norm(G_agg) H^(l) W)``, all of H^0..H^K."""
         weight, loop = gcn_weights(pairs, len(h))
         src, dst = torch.cat([pairs.first, pairs.second]), torch.cat([pairs.second, pairs.first])

@@ -188,8 +188,9 @@ def fit(
         callbacks.append(TQDMProgressBar())
     started = time.monotonic()
     torch.manual_seed(seed)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|_pytree|IterableDataset).*")
+        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
         trainer = L.Trainer(
             max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
             logger=False, enable_model_summary=False, enable_progress_bar=progress,

@@ -23,4 +23,6 @@ def load_weights(model: nn.Module, path: Path) -> None:
         load_model(model, str(path))
     except (OSError, SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ModelError(f"cannot load the weights '{path}': {reason}; the run folder is incomplete or altered") from error
+        raise ModelError(
+            f"cannot load the weights '{path}': {reason}; the run folder is incomplete or altered"
+        ) from error

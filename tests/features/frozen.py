@@ -1,4 +1,4 @@
-"""A slow, obvious interpreter of frozen TensorFlow graphs in numpy: the independent twin of `grape_dgl.features.dna`."""
+"""A slow, obvious interpreter of frozen TensorFlow graphs in numpy, the independent twin of `features.dna`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""Modalities that genes have or lack, and what is said about them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from grape_dgl.config import FeatureConfig
+from grape_dgl.data.genes import Genes
+from grape_dgl.errors import DataError
+from grape_dgl.features import encode as module
+from grape_dgl.features.encode import encode
+from grape_dgl.features.kmer import spectrum
+
+
+def genes(descriptions: list[str], sequences: list[str], measured: int) -> Genes:
+    symbols = np.array([f"G{number}" for number in range(len(descriptions))])
+    empty = np.full(len(symbols), "")
+    return Genes(symbols, empty, empty, np.array(descriptions), tuple(sequences), measured)
+
+
+@pytest.fixture(autouse=True)
+def quick_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Letter counts stand for the language model."""
+    real = module._encoder
+
+    class Letters:
+        source, dim, batch = {"encoder": "letters"}, 26, 4
+
+        def encode(self, inputs: list[str]) -> np.ndarray:
+            letters = "abcdefghijklmnopqrstuvwxyz"
+            return np.array([[text.count(letter) for letter in letters] for text in inputs], dtype=np.float32)
+
+    monkeypatch.setattr(module, "_encoder", lambda label, config: Letters() if label == "text" else real(label, config))
+
+
+def test_both_modalities(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "grape_dgl")
+    some = genes(["aab", "", "c", ""], ["ACGT", "GGTA", "NNN", ""], 4)
+    for _ in range(2):
+        features = encode(some, FeatureConfig(kmer=3), tmp_path)
+        assert list(features) == ["text", "seq"]
+        assert features["text"].present.tolist() == [True, False, True, False]
+        assert features["seq"].present.tolist() == [True, True, False, False]
+        assert features["text"].values[0, :3].tolist() == [2, 1, 0] and not features["text"].values[1].any()
+        np.testing.assert_array_equal(features["seq"].values[1], spectrum("GGTA", 3))
+    for said in ("1 of 4 genes have neither", "2 of 4 genes have no description", "2 of 4 genes have no DNA sequence"):
+        assert said in caplog.text
+
+
+def test_a_modality_that_no_gene_has_is_dropped() -> None:
+    assert list(encode(genes(["a", "b"], ["", ""], 2), FeatureConfig())) == ["text"]
+    assert list(encode(genes(["", ""], ["A", "C"], 2), FeatureConfig())) == ["seq"]
+    with pytest.raises(DataError, match="no gene has a description or a DNA sequence"):
+        encode(genes(["", ""], ["", "N"], 2), FeatureConfig())
+
+
+def test_a_target_needs_a_modality() -> None:
+    bare = genes(["a", "", ""], ["", "", ""], 2)
+    with pytest.raises(DataError, match=r"1 perturbed genes \(G2\)"):
+        encode(bare, FeatureConfig())
+    with pytest.raises(DataError, match=r"2 perturbed genes \(G1, G2\)"):
+        encode(bare, FeatureConfig(), targets=["G1"])
+    assert encode(genes(["a", "", "b"], ["", "", ""], 2), FeatureConfig(), targets=["G0"])
+
+
+def test_relabelling_genes_only_relabels() -> None:
+    order = [2, 0, 1]
+    texts, sequences = ["a", "bb", "cab"], ["ACG", "TTT", ""]
+    first = encode(genes(texts, sequences, 3), FeatureConfig())
+    second = encode(genes([texts[i] for i in order], [sequences[i] for i in order], 3), FeatureConfig())
+    for name in first:
+        letters = slice(None) if name == "seq" else slice(0, 3)
+        np.testing.assert_array_equal(second[name].values[:, letters], first[name].values[order][:, letters])
+        np.testing.assert_array_equal(second[name].present, first[name].present[order])
