@@ -21,12 +21,12 @@ from grape_dgl.nn.readout import GeneReadout
 from grape_dgl.nn.structure import Representation, Structure, StructureLearner
 
 CHUNK_ELEMENTS = 2**25
-"""Edge x condition x head x width elements computed at once; more conditions are taken in chunks, recomputed backward."""
+"""Edge x condition x head x width elements of one chunk of full passes; backward computes a chunk again."""
 
 
 @dataclass(frozen=True)
 class GeneInputs:
-    """What the model knows of genes: raw features [genes, d_m] and who has them by modality, and who codes for protein."""
+    """What the model knows of genes: raw features [genes, d_m] and who has them by modality, who is coding."""
 
     values: Mapping[str, Float[Tensor, "genes features"]]
     present: Mapping[str, Bool[Tensor, " genes"]]

@@ -1,4 +1,4 @@
-"""The main job: from a screen to a run folder with model, graph, predictions and an honest score beside the baselines."""
+"""The main job: from a screen to a run folder with model, graph, predictions and honest scores."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def train(
     cache: Path | None = None,
     progress: bool = False,
 ) -> Run:
-    """Train GRAPE on ``screen``, score it on the test conditions beside the baselines, and write the run folder ``out``.
+    """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
     ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
     ``cache`` keeps encoded features. Whatever an earlier run left in ``out`` is removed. Ctrl-C ends the training after
@@ -155,7 +155,7 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
 
 
 def joined(features: Mapping[str, Features]) -> np.ndarray:
-    """All modalities side by side [genes, d], each standardised over the genes that have it; 0 where a gene lacks it."""
+    """All modalities side by side [genes, d], each standardised over the genes that have it, else 0."""
     parts = []
     for feature in features.values():
         rows = feature.values[feature.present]
@@ -167,7 +167,7 @@ def joined(features: Mapping[str, Features]) -> np.ndarray:
 
 
 def build_graph(genes: GeneInputs, config: Config) -> tuple[Pairs, dict[str, float]]:
-    """The prior graph of Eq. 3-5 after alignment, cut by the configured sparsity, and the threshold of every member of M.
+    """The prior graph of Eq. 3-5 after alignment, cut by the sparsity, and the threshold of every member of M.
 
     The member ``G_agg`` is the mean of the others; no expression is used.
     """

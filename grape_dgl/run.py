@@ -1,7 +1,7 @@
 """A run folder: the trained model with everything that prediction needs, loaded and asked.
 
 ``model/model.json`` (format, widths, feature sources), ``model/inputs.safetensors`` (features, control mean, a given
-prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml``, ``nodes.tsv`` and ``split.json`` beside it.
+prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml`` and ``nodes.tsv`` beside it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Run:
         description = _read_json(folder / "model" / "model.json", folder)
         if description.get("format", 0) > FORMAT:
             raise ModelError(
-                f"'{folder}' has model format {description['format']}; this version reads up to {FORMAT}: update grape_dgl"
+                f"'{folder}' has model format {description['format']}; this one reads up to {FORMAT}: update grape_dgl"
             )
         try:
             tensors = load_file(folder / "model" / "inputs.safetensors")

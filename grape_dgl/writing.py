@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old file or the whole new one."""
+    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old or the new file."""
     beside = path.with_name(f".part-{path.name}")
     try:
         write(beside)

@@ -1,4 +1,4 @@
-"""``grape-dgl build-graph``: the gene graph from features alone, as files for Cytoscape, igraph and ``train --graph``."""
+"""``grape-dgl build-graph``: the gene graph from features alone, as files for other tools and ``train --graph``."""
 
 from __future__ import annotations
 

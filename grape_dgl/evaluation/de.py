@@ -47,8 +47,8 @@ def t_scores(group: Moments, reference: Moments) -> np.ndarray:
 def ranked(scores: np.ndarray, exclude: Collection[int] = ()) -> np.ndarray:
     """Gene indices by falling absolute score [genes - excluded]; ties keep the order of the genes.
 
-    ``exclude`` names gene indices that are left out, such as the targets of the condition. Scores within 1e-10 are ties:
-    every gene that one cell expresses has |t| = 1 up to rounding.
+    ``exclude`` names gene indices that are left out, such as the targets of the condition. Scores within 1e-10 are
+    ties: every gene that one cell expresses has |t| = 1 up to rounding.
     """
     order = np.argsort(-np.abs(scores).round(10), kind="stable")
     return order[~np.isin(order, list(exclude))]

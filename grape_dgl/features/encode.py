@@ -17,6 +17,7 @@ from grape_dgl.features.store import Encoder, Features, encode_all
 log = logging.getLogger("grape_dgl")
 
 _BASE = re.compile("[ACGT]")
+_NAMES = {"text": "description", "seq": "DNA sequence"}
 
 
 def encode(
@@ -43,9 +44,6 @@ def encode(
             log.info("%d of %d genes have no %s", int((~has).sum()), len(genes), _NAMES[label])
         features[label] = Features(encode_all(inputs[label], encoder, cache, label), has, encoder.source)
     return features
-
-
-_NAMES = {"text": "description", "seq": "DNA sequence"}
 
 
 def _encoder(label: str, config: FeatureConfig) -> Encoder:

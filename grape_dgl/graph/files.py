@@ -18,7 +18,7 @@ MEANING = "Undirected learned similarity of genes (GRAPE, Eq. 9): not evidence o
 
 
 def edge_table(pairs: Pairs, genes: Genes) -> pd.DataFrame:
-    """One row per undirected edge: ``source``, ``target`` (symbols), ``relation`` (cc, cn or nn), ``weight``; strongest first."""
+    """A row per undirected edge: ``source``, ``target``, ``relation`` (cc, cn, nn), ``weight``; strongest first."""
     first, second = pairs.first.cpu().numpy(), pairs.second.cpu().numpy()
     number_coding = genes.coding[first].astype(int) + genes.coding[second].astype(int)
     table = pd.DataFrame(

@@ -21,7 +21,7 @@ FLOOR = 0.01
 
 
 def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim width"]) -> Float[Tensor, "genes out"]:
-    """Rows ``u_i = concat_t(z_i W^t / |z_i W^t|) / sqrt(heads)``, so that ``<u_i, u_j>`` is Eq. 4 for all heads at once.
+    """Rows ``u_i = concat_t(z_i W^t / |z_i W^t|) / sqrt(heads)``, so ``<u_i, u_j>`` is Eq. 4 for all heads at once.
 
     A zero row gives ``u = 0``.
     """
@@ -35,7 +35,7 @@ def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim w
 def _blocks(
     u: Tensor, allowed: Bool[Tensor, " genes"] | None, block: int
 ) -> Iterator[tuple[int, Float[Tensor, "rows columns"]]]:
-    """Rows ``start..start+block`` of the strict upper triangle against columns ``start..``; forbidden pairs are -inf."""
+    """Rows ``start..start+block`` of the strict upper triangle against columns ``start..``; forbidden: -inf."""
     for start in range(0, len(u), block):
         values = u[start : start + block] @ u[start:].T
         rows = torch.arange(len(values), device=u.device)[:, None]
@@ -62,7 +62,7 @@ def pairs_above(
 def degree_threshold(
     u: Float[Tensor, "genes dim"], degree: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
 ) -> float:
-    """Epsilon that gives the ``allowed`` genes a mean degree of at most ``degree``: an exact quantile over all pairs i < j.
+    """Epsilon for a mean degree of at most ``degree`` among the ``allowed`` genes: an exact quantile over pairs i < j.
 
     At least ``FLOOR``; ties at the quantile that would exceed the degree are left out.
     """
@@ -87,7 +87,7 @@ def degree_threshold(
 def nearest_pairs(
     u: Float[Tensor, "genes dim"], k: int, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    """Every gene's ``k`` most similar genes above ``FLOOR`` as pairs i < j (option ``min_neighbours``; departs from Eq. 9)."""
+    """Every gene's ``k`` most similar genes above ``FLOOR`` as pairs i < j (option ``min_neighbours``)."""
     u = u.detach()
     first, second = [], []
     for start in range(0, len(u), block):
@@ -127,7 +127,7 @@ def find_pairs(
     if max_edges is not None and len(first) > max_edges:
         raise ConfigError(
             f"threshold {epsilon:g} gives {len(first):,} edges (mean degree {2 * len(first) / len(u):.0f}); "
-            f"structure.max_edges allows {max_edges:,}: raise the threshold, use structure.sparsity=degree:20 or raise max_edges"
+            f"structure.max_edges allows {max_edges:,}: raise the threshold or max_edges, or use structure.sparsity=degree:20"
         )
     if min_neighbours:
         more = nearest_pairs(u, min_neighbours, allowed)

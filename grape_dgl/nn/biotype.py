@@ -7,7 +7,7 @@ so a prediction does not depend on which conditions are computed together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +118,10 @@ class MessagePassing(nn.Module):
         self.layers = nn.ModuleList(BiotypeAttention(d, width, heads, schema, engine) for d in sizes[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
 
+    def relation(self, layer: int, name: str) -> GATv2:
+        """The attention of one relation in one layer."""
+        return cast(GATv2, cast(Any, self.layers[layer]).conv.mods[name])
+
     def draw_masks(self, graph: GeneGraph) -> list[LayerMasks] | None:
         """Fresh dropout masks for one step; None where nothing is dropped."""
         if not self.training or self.dropout == 0:
@@ -152,7 +156,7 @@ class MessagePassing(nn.Module):
 
 
 def edge_bias(graph: GeneGraph, similarity_bias: bool) -> dict[str, Float[Tensor, " edges"]]:
-    """``log(max(G_ij, 0.01))`` by relation, 0 for self-loops; all 0 where the similarity is kept out of the attention."""
+    """``log(max(G_ij, 0.01))`` by relation, 0 for self-loops; all 0 without ``similarity_bias``."""
     if not similarity_bias:
         return {relation: torch.zeros_like(value) for relation, value in graph.similarity.items()}
     return {relation: torch.log(value.clamp(min=0.01)) for relation, value in graph.similarity.items()}

@@ -46,7 +46,7 @@ class Incidence:
 
 @dataclass(frozen=True)
 class Changed:
-    """States of one node type that differ from the unmasked pass; ``key`` = condition * genes_of_type + gene, sorted."""
+    """States of one type that differ from the unmasked pass; ``key`` = condition * genes_of_type + gene, sorted."""
 
     key: Int[Tensor, " rows"]
     state: Float[Tensor, "rows dim"]
@@ -151,7 +151,7 @@ class _Step:
     def __call__(
         self, number: int, states: dict[str, Tensor], changed: dict[str, Changed], masks: LayerMasks | None
     ) -> tuple[dict[str, Tensor], dict[str, Changed]]:
-        schema, modules = self.graph.schema, self.messages.layers[number].conv.mods
+        schema = self.graph.schema
         if masks is not None:
             states = {kind: h * masks.features[kind][:, 0] for kind, h in states.items()}
             changed = {
@@ -163,7 +163,7 @@ class _Step:
         differing: dict[str, list[Tensor]] = {kind: [] for kind in schema.node_types}
         for source, relation, target in schema.relations:
             mask = None if masks is None else masks.attention[relation][:, 0]
-            module = modules[relation]
+            module = self.messages.relation(number, relation)
             whole = self._pass(module, (source, relation, target), states, mask)
             unmasked[target].append(whole.received)
             differing[target].append(

@@ -18,7 +18,7 @@ log = logging.getLogger("grape_dgl")
 def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -> list[float]:
     """Optimise Eq. 1 over the genes that have both modalities; returns the mean loss of every epoch.
 
-    Heads and discriminators are trained, nothing else; with fewer than two modalities or genes it does nothing and says so.
+    Heads and discriminators are trained, nothing else; with fewer than two modalities or genes it does nothing.
     """
     if set(model.modalities) != {"seq", "text"}:
         return []

@@ -172,6 +172,9 @@ def fit(
 ) -> FitResult:
     """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
 
+    The read-out bias of Eq. 12 starts at the mean change of the training conditions, so what is learned is what a
+    condition does beyond it.
+
     Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
     each best epoch, so an interrupted run is usable; ``log_file`` (CSV) gains a row per epoch.
     """
@@ -180,6 +183,8 @@ def fit(
     genes = genes.to(place)
     trained = Perturbations(screen, train, control, place)
     checked = Perturbations(screen, validation, control, place) if validation else None
+    with torch.no_grad():  # the read-out starts at the mean change of the training conditions
+        model.readout.bias.copy_((trained.observed - trained.control).mean(dim=0))
     keeper = _Keeper(log_file, weights, validated=checked is not None)
     callbacks: list[Callback] = [keeper]
     if checked is not None and t.patience:

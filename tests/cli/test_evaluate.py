@@ -1,0 +1,131 @@
+"""``grape-dgl evaluate``: the numbers of the Python functions, from files; what it says and refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from grape_dgl.cli import main
+from grape_dgl.data.read import read_screen
+from grape_dgl.data.screen import Screen
+from grape_dgl.evaluation.evaluate import evaluate, metric_names, summary
+from grape_dgl.evaluation.predictions import Predictions
+
+NAMES = ("G0", "G0+G1", "G2")
+SEED = 5
+
+
+@pytest.fixture
+def truth(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["ctrl", "G0+ctrl", "G1+G0", "G2+ctrl"], [60, 40, 40, 40])
+    x = rng.poisson(2.0 + np.arange(30) % 3, (len(labels), 30)).astype(np.float32)
+    x[labels == "G2+ctrl", 3:9] += 4
+    obs = pd.DataFrame({"condition": labels}, index=[f"cell{i}" for i in range(len(labels))])
+    ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"G{i}" for i in range(30)])).write_h5ad(tmp_path / "truth.h5ad")
+    return tmp_path / "truth.h5ad"
+
+
+@pytest.fixture
+def screen(truth: Path) -> Screen:
+    return read_screen(truth)
+
+
+@pytest.fixture
+def predictions(screen: Screen) -> Predictions:
+    change = np.random.default_rng(1).normal(0, 0.2, (3, 30)).astype(np.float32)
+    control = screen.control_mean(screen.control_halves(SEED).model)
+    genes = screen.genes.symbol[:30]
+    info = {"model": "GRAPE", "seed": SEED}
+    return Predictions(NAMES, genes, change, control, change + control, split=("test",) * 3, info=info)
+
+
+def test_files_give_the_scores_of_the_functions(
+    truth: Path, screen: Screen, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    out = tmp_path / "metrics.csv"
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "--json", "-o", str(out)]) == 0
+    said = capsys.readouterr()
+    changes = {"GRAPE": predictions.change, "control": np.zeros((3, 30))}
+    table = evaluate(screen, screen.control_halves(SEED), changes, NAMES, SEED)
+    assert json.loads(said.out) == {**summary(table), "seed": SEED}
+    written = pd.read_csv(out, keep_default_na=True).fillna({"reason": ""})
+    pd.testing.assert_frame_equal(written, table)
+    assert "differs" not in said.err
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "-o", str(out)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "-o", str(out), "--force"]) == 0
+
+
+def test_the_table_has_a_line_per_metric(
+    truth: Path, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["GRAPE", "control"]
+    assert [line.split()[0] for line in lines[1:-1]] == metric_names()
+    assert lines[1 + metric_names().index("pcc_delta")].split()[2] == "-"
+    assert lines[-1].startswith("mean over 3 conditions")
+
+
+def test_a_foreign_file_scores_as_ours(
+    truth: Path, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = ad.AnnData(predictions.expected[:, ::-1].copy())
+    foreign.obs_names, foreign.var_names = ["G0+ctrl", "G1+G0", "G2"], predictions.genes[::-1].astype(str)
+    foreign.write_h5ad(tmp_path / "foreign.h5ad")
+    predictions.write(tmp_path / "own.h5ad")
+    found = []
+    for name, more in (("own", []), ("foreign", ["--seed", str(SEED)])):
+        assert main(["evaluate", str(tmp_path / f"{name}.h5ad"), "--truth", str(truth), "--json", *more]) == 0
+        found.append(json.loads(capsys.readouterr().out)["test"]["GRAPE"])
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+
+
+def test_other_controls_and_training_conditions_are_said(
+    truth: Path, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataclasses.replace(predictions, split=("train", "test", "test")).write(tmp_path / "p.h5ad")
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "--seed", "9", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["n_test"] == 2
+    assert "1 conditions were trained or validated on and are not scored" in said.err
+    assert "--seed 9 is not the seed of the predictions (5)" in said.err
+    assert "may have seen the reference cells" in said.err
+
+
+def test_excluded_targets_reach_the_scores(
+    truth: Path, screen: Screen, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "--exclude-targets", "--json"]) == 0
+    halves = screen.control_halves(SEED)
+    table = evaluate(screen, halves, {"GRAPE": predictions.change}, NAMES, SEED, exclude_targets=True)
+    assert json.loads(capsys.readouterr().out)["test"]["GRAPE"] == summary(table)["test"]["GRAPE"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["missing.h5ad", "--truth", "TRUTH"], 1, "error: there is no file 'missing.h5ad'"),
+        (["TRUTH"], 2, "--truth"),
+        (["TRUTH", "--truth", "missing.h5ad"], 1, "error: .*missing.h5ad"),
+        (["TRUTH", "--truth", "TRUTH"], 1, "error: none of the 180 predicted conditions has cells"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], code: int, message: str, truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", *(str(truth) if a == "TRUTH" else a for a in arguments)]) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert re.search(message, said.err)
