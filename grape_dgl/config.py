@@ -159,6 +159,8 @@ class TrainingConfig:
     """Epochs without a better validation score before training stops; 0 never stops early."""
     cells_per_step: int = 2000
     """Cells of one optimisation step (the paper: 64). Cells of a condition share their prediction."""
+    least_steps: int = 10
+    """Steps of an epoch at the least: a small screen takes fewer cells per step."""
     lr: float = 1e-3
     weight_decay: float = 1e-4
     huber_delta: float = 0.7
@@ -170,7 +172,7 @@ class TrainingConfig:
     """Models trained with seeds seed, seed + 1, ...; their mean predicts, their standard deviation is reported."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "cells_per_step", "ensemble"):
+        for name in ("epochs", "cells_per_step", "least_steps", "ensemble"):
             _check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         for name in ("lr", "huber_delta"):
             _check(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "a number above 0")

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 class GeneReadout(nn.Module):
     """Eq. 12: ``change_i = <w_i, p_i> + b_i`` for every measured gene; other nodes have no read-out.
 
-    It starts small, so that an untrained model predicts almost no change.
+    The weights start at zero, so that an untrained model predicts its bias for every condition.
     """
 
     def __init__(self, measured: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(measured, width) * (0.1 / width))
+        self.weight = nn.Parameter(torch.zeros(measured, width))
         self.bias = nn.Parameter(torch.zeros(measured))
 
     def forward(self, p: Float[Tensor, "genes conditions width"]) -> Float[Tensor, "conditions measured"]:

@@ -22,18 +22,18 @@ class CellBatch(NamedTuple):
 
 
 class CellBatches(IterableDataset[CellBatch]):
-    """All cells of ``conditions`` once per epoch, in steps of about ``size`` cells.
+    """All cells of ``conditions`` once per epoch, in steps of about ``size`` cells, at least ``least_steps``.
 
     The order is a pure function of (seed, epoch), so a resumed run sees the same batches.
     """
 
-    def __init__(self, screen: Screen, conditions: Sequence[str], size: int, seed: int) -> None:
+    def __init__(self, screen: Screen, conditions: Sequence[str], size: int, seed: int, least_steps: int = 1) -> None:
         super().__init__()
         rows = [screen.cells(name) for name in conditions]
         self.rows = np.concatenate(rows)
         self.condition = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self.screen, self.seed, self.epoch = screen, seed, 0
-        self.steps = max(1, round(len(self.rows) / size))
+        self.steps = min(max(least_steps, round(len(self.rows) / size)), len(self.rows))
 
     def __len__(self) -> int:
         return self.steps

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -92,12 +92,16 @@ class Fit(L.LightningModule):
         """Validation on the mean profiles: RMSE over genes, averaged over conditions."""
         if self.validation_part is None:
             return
+        self.log("val_rmse", self.validate(self.validation_part), prog_bar=True)
+
+    def validate(self, part: Perturbations, refresh: bool = False) -> Tensor:
+        """Mean over conditions of the RMSE between predicted and observed mean profile."""
         self.model.eval()
         with torch.no_grad():
-            change, _ = self.model(self.genes, self.validation_part.targets)
+            change, _ = self.model(self.genes, part.targets, refresh)
         self.model.train()
-        error = change + self.validation_part.control - self.validation_part.observed
-        self.log("val_rmse", error.square().mean(dim=1).sqrt().mean(), prog_bar=True)
+        error = change + part.control - part.observed
+        return error.square().mean(dim=1).sqrt().mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         t = self.settings.training
@@ -113,8 +117,8 @@ class _Keeper(Checkpoint):
     A ``Checkpoint``, since Lightning calls these after the module has logged its validation score.
     """
 
-    def __init__(self, log_file: Path, weights: Path, validated: bool) -> None:
-        self.log_file, self.weights, self.validated = log_file, weights, validated
+    def __init__(self, log_file: Path, weights: Path, checked: Perturbations | None) -> None:
+        self.log_file, self.weights, self.checked = log_file, weights, checked
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch, self.interrupted = float("inf"), -1, False
         self._started = 0.0
@@ -122,6 +126,10 @@ class _Keeper(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
+        if self.checked is not None:  # the untrained model predicts the mean change; no epoch need be worse
+            module = cast(Fit, pl_module)
+            self.best = float(module.validate(self.checked, refresh=True))
+            save_weights(module.model, self.weights)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._on_signal(trainer))
@@ -145,10 +153,10 @@ class _Keeper(Checkpoint):
             if stream.tell() == 0:
                 writer.writeheader()
             writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-        score = row["val_rmse"] if self.validated else -float(trainer.current_epoch)
+        score = row["val_rmse"] if self.checked is not None else -float(trainer.current_epoch)
         if score < self.best:
             self.best, self.best_epoch = score, trainer.current_epoch
-            save_weights(pl_module.model, self.weights)  # type: ignore[arg-type]
+            save_weights(cast(Fit, pl_module).model, self.weights)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._previous.items():
@@ -173,7 +181,7 @@ def fit(
     """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
 
     The read-out bias of Eq. 12 starts at the mean change of the training conditions, so what is learned is what a
-    condition does beyond it.
+    condition does beyond it; this start counts as epoch -1 in the choice of the best.
 
     Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
     each best epoch, so an interrupted run is usable; ``log_file`` (CSV) gains a row per epoch.
@@ -185,7 +193,7 @@ def fit(
     checked = Perturbations(screen, validation, control, place) if validation else None
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
         model.readout.bias.copy_((trained.observed - trained.control).mean(dim=0))
-    keeper = _Keeper(log_file, weights, validated=checked is not None)
+    keeper = _Keeper(log_file, weights, checked)
     callbacks: list[Callback] = [keeper]
     if checked is not None and t.patience:
         callbacks.append(EarlyStopping("val_rmse", patience=t.patience, check_on_train_epoch_end=True))
@@ -200,7 +208,7 @@ def fit(
             max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
             logger=False, enable_model_summary=False, enable_progress_bar=progress,
         )  # fmt: skip
-        batches = CellBatches(screen, train, t.cells_per_step, seed)
+        batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
         trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
     load_weights(model, weights)
     return FitResult(

@@ -1,0 +1,308 @@
+"""The whole model: what must hold whatever its weights are."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import pytest
+import small
+import torch
+from torch import Tensor
+
+import grape_dgl.model
+from grape_dgl.config import Ablation
+from grape_dgl.engine import Engine, TorchRelation
+from grape_dgl.errors import ConfigError
+from grape_dgl.graph.hetero import GeneGraph, Pairs
+from grape_dgl.losses import structure_loss
+from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
+
+ENGINES: tuple[Engine, ...] = ("dgl", "torch")
+CONDITIONS: tuple[tuple[int, ...], ...] = ((), (0,), (1, 2), (7,), (21,), (4, 5, 6))
+
+
+def change(model: GRAPE, genes: GeneInputs, conditions: Sequence[Sequence[int]] = CONDITIONS, plain: bool = False) -> Tensor:
+    z = model.represent(genes)
+    return model.propagate(model.graph(model.learn_graph(z).pairs, genes.coding), z.fused, conditions, plain=plain)
+
+
+def gradients(model: GRAPE, loss: Tensor) -> dict[str, Tensor]:
+    """Of every parameter; zeros where the loss does not reach it."""
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return {
+        n: torch.zeros_like(p) if g is None else g for n, p, g in zip(names, parameters, found, strict=True)
+    }
+
+
+def assert_same_gradients(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e-9) -> None:
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def edges(pairs: Pairs) -> dict[tuple[int, int], float]:
+    ends = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    return dict(zip(ends, pairs.value.tolist(), strict=True))
+
+
+def graph_edges(graph: GeneGraph) -> dict[tuple[int, int], float]:
+    """Directed edges of a torch-engine graph in global ids."""
+    found = {}
+    for source, relation, target in graph.schema.relations:
+        handle = graph.handle[source, relation, target]
+        assert isinstance(handle, TorchRelation)
+        for a, b, v in zip(handle.src.tolist(), handle.dst.tolist(), graph.similarity[relation].tolist(), strict=True):
+            found[int(graph.order[source][a]), int(graph.order[target][b])] = v
+    return found
+
+
+def test_masking_by_hand() -> None:
+    """Both rows of A+B are zero in their column, every other row is untouched, the empty condition is unmasked."""
+    fused = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    masked = mask_perturbed(fused, [(0, 2), (), (1,)])
+    assert masked[:, 0].tolist() == [[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]
+    assert torch.equal(masked[:, 1], fused)
+    assert masked[:, 2].tolist() == [[1.0, 2.0], [0.0, 0.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize("ablation", ["none", "no_gsl", "no_biotype", "only_fusion"])
+@pytest.mark.parametrize("gradient", ["task", "regulariser"])
+def test_both_engines_agree(ablation: Ablation, gradient: str) -> None:
+    """Float32, the whole model, 1e-6."""
+    genes = small.inputs(dtype=torch.float32)
+    sections = {"model": {"ablation": ablation}, "structure": {"gradient": gradient}}
+    one, other = (small.model(e, dtype=torch.float32, **sections) for e in ENGINES)
+    other.load_state_dict(one.state_dict())
+    torch.testing.assert_close(change(one, genes), change(other, genes), rtol=1e-6, atol=1e-6)
+    assert edges(one(genes, [()])[1].pairs).keys() == edges(other(genes, [()])[1].pairs).keys()
+
+
+def test_both_engines_have_the_same_gradients() -> None:
+    genes = small.inputs()
+    one, other = (small.model(engine) for engine in ENGINES)
+    losses = [m(genes, CONDITIONS) for m in (one, other)]
+    first, second = (x.square().sum() + structure_loss(s) for x, s in losses)
+    assert_same_gradients(gradients(one, first), gradients(other, second))
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_one_pass_for_all_conditions_equals_a_pass_each(engine: Engine, dropout: float) -> None:
+    """Incremental = plain, values and gradients, with the same dropout masks."""
+    genes, model = small.inputs(), small.model(engine, model={"dropout": dropout})
+    model.train()
+    found = []
+    for plain in (False, True):
+        torch.manual_seed(11)
+        out = change(model, genes, plain=plain)
+        found.append((out, gradients(model, out.square().sum())))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-9, atol=1e-11)
+    assert_same_gradients(found[0][1], found[1][1], 1e-8)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch, dropout: float) -> None:
+    genes, model = small.inputs(), small.model(model={"dropout": dropout})
+    model.train()
+    found = []
+    for elements in (2**25, 1):
+        monkeypatch.setattr(grape_dgl.model, "CHUNK_ELEMENTS", elements)
+        torch.manual_seed(11)
+        out = change(model, genes, plain=True)
+        found.append((out, gradients(model, out.square().sum())))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-10, atol=1e-12)
+    assert_same_gradients(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_prediction_does_not_depend_on_the_batch(plain: bool) -> None:
+    genes, model = small.inputs(), small.model().eval()
+    together = change(model, genes, plain=plain)
+    for row, condition in enumerate(CONDITIONS):
+        torch.testing.assert_close(change(model, genes, [condition], plain)[0], together[row], rtol=1e-10, atol=1e-12)
+    assert len({tuple(row) for row in together.tolist()}) == len(CONDITIONS)  # and they do differ
+
+
+def test_order_of_targets_does_not_matter() -> None:
+    genes, model = small.inputs(), small.model().eval()
+    one, other = change(model, genes, [(1, 2, 9), (9, 1, 2)])
+    assert torch.equal(one, other)
+
+
+def test_control_is_the_unmasked_pass() -> None:
+    genes, model = small.inputs(), small.model().eval()
+    z = model.represent(genes)
+    graph = model.graph(model.learn_graph(z).pairs, genes.coding)
+    wanted = model.readout(model.messages(graph, z.fused[:, None]))
+    torch.testing.assert_close(change(model, genes, [()]), wanted, rtol=1e-10, atol=1e-12)
+    assert bool(wanted.any())
+
+
+def test_training_path_is_the_prediction_path() -> None:
+    """In eval mode, with dropout configured: forward gives what the stages give, and twice the same."""
+    genes, model = small.inputs(), small.model(model={"dropout": 0.4}).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(model(genes, CONDITIONS)[0], change(model, genes), rtol=0, atol=0)
+    model.train()
+    assert not torch.equal(change(model, genes), change(model, genes))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_relabelling_genes_only_relabels_the_output(engine: Engine) -> None:
+    """Measured genes among themselves (their own read-out moves with them), the others among themselves."""
+    genes, model = small.inputs(), small.model(engine).eval()
+    draw = torch.Generator().manual_seed(4)
+    measured = torch.randperm(small.MEASURED, generator=draw)
+    order = torch.cat([measured, small.MEASURED + torch.randperm(small.GENES - small.MEASURED, generator=draw)])
+    moved = GeneInputs(
+        {m: x[order] for m, x in genes.values.items()}, {m: x[order] for m, x in genes.present.items()}, genes.coding[order]
+    )
+    now = torch.argsort(order)  # where an old gene is now
+    plain = change(model, genes)
+    model.readout.weight.data = model.readout.weight.data[measured]
+    model.readout.bias.data = model.readout.bias.data[measured]
+    found = change(model, moved, [[int(now[t]) for t in targets] for targets in CONDITIONS])
+    torch.testing.assert_close(found, plain[:, measured], rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_perturbation_stays_within_its_reach(layers: int, plain: bool) -> None:
+    """Nothing changes further than ``layers`` hops away, everything within does."""
+    genes = small.inputs()
+    model = small.model(model={"layers": layers}, structure={"sparsity": "degree:1.5"}).eval()
+    pairs = model(genes, [()])[1].pairs
+    near = torch.eye(small.GENES, dtype=torch.bool)
+    near[pairs.first, pairs.second] = near[pairs.second, pairs.first] = True
+    reach = torch.eye(small.GENES, dtype=torch.bool)
+    for _ in range(layers):
+        reach = (reach.int() @ near.int()) > 0
+    out = change(model, genes, [(), *((g,) for g in range(small.GENES))], plain)
+    differs = (out[1:] - out[0]).abs() > 1e-9
+    assert not (differs & ~reach[:, : small.MEASURED]).any()
+    assert (differs == reach[:, : small.MEASURED]).float().mean() > 0.95
+    assert (~reach).any()
+
+
+GROUPS = (
+    "project.seq", "project.text", "fuse.layers", "fuse.placeholder", "structure.similarity.seq",
+    "structure.similarity.text", "structure.similarity.fus", "structure.gcn", "structure.channel_similarity",
+    "structure.channel_attention", "messages.layers", "messages.norms", "readout",
+)  # fmt: skip
+
+
+def reached(model: GRAPE, loss: Tensor) -> set[str]:
+    """Groups of which some parameter has a gradient; every parameter must belong to one."""
+    found = set()
+    for name, gradient in gradients(model, loss).items():
+        group = next((g for g in (*GROUPS, "discriminate") if name.startswith(g)), None)
+        assert group is not None, name
+        if gradient.abs().max() > 1e-12:
+            found.add(group)
+    return found
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_prediction_loss_reaches_every_group(engine: Engine) -> None:
+    """METHOD decision 2; the discriminators belong to the alignment alone."""
+    genes, model = small.inputs(), small.model(engine)
+    assert reached(model, model(genes, CONDITIONS)[0].square().sum()) == set(GROUPS)
+
+
+def test_only_the_regulariser_reaches_the_structure_where_asked() -> None:
+    genes, model = small.inputs(), small.model(structure={"gradient": "regulariser"})
+    out, structure = model(genes, CONDITIONS)
+    by_task, by_regulariser = reached(model, out.square().sum()), reached(model, structure_loss(structure))
+    assert not any(group.startswith("structure") for group in by_task) and "fuse.layers" in by_task
+    assert {group for group in GROUPS if group.startswith("structure")} <= by_regulariser
+    assert not by_regulariser & {"messages.layers", "messages.norms", "readout"}
+
+
+ABLATIONS: dict[Ablation, tuple[str, ...]] = {
+    "none": ("seq", "text", "fus"),
+    "only_seq": ("seq",),
+    "only_text": ("text",),
+    "only_fusion": ("fus",),
+    "no_gsl": ("seq", "text", "fus"),
+    "no_biotype": ("seq", "text", "fus"),
+}
+
+
+def test_ablations_do_what_they_say_and_differ() -> None:
+    genes, seen = small.inputs(), []
+    for ablation, members in ABLATIONS.items():
+        model = small.model(model={"ablation": ablation}).eval()
+        out, structure = model(genes, CONDITIONS)
+        assert model.structure.members == members, ablation
+        assert torch.isfinite(out).all()
+        assert bool(structure.units) == (ablation != "no_gsl")
+        assert model.schema.node_types == (("g",) if ablation == "no_biotype" else ("c", "n"))
+        seen.append(out)
+    for i, one in enumerate(seen):
+        assert not any(torch.allclose(one, other) for other in seen[:i])
+
+
+@pytest.mark.parametrize(("ablation", "other"), [("only_seq", "text"), ("only_text", "seq")])
+def test_an_ablated_modality_is_never_looked_at(ablation: Ablation, other: str) -> None:
+    genes, model = small.inputs(), small.model(model={"ablation": ablation}).eval()
+    changed = dataclasses.replace(genes, values=dict(genes.values) | {other: genes.values[other] + 5})
+    assert torch.equal(change(model, genes), change(model, changed))
+
+
+def test_missing_modalities() -> None:
+    """Gene 22 has neither modality: its self-loop only. Values of an absent modality are never looked at."""
+    genes, model = small.inputs(), small.model(structure={"sparsity": "0.01"}).eval()
+    structure = model(genes, [()])[1]
+    assert all(22 not in pair for pair in (*edges(structure.pairs), *edges(structure.prior)))
+    assert any(3 in pair for pair in edges(structure.prior)) and any(5 in pair for pair in edges(structure.prior))
+    z = model.represent(genes)
+    other = GeneInputs({m: x.clone() for m, x in genes.values.items()}, genes.present, genes.coding)
+    other.values["seq"][3] = 7.0
+    torch.testing.assert_close(model.represent(other).fused, z.fused)
+    torch.testing.assert_close(change(model, other), change(model, genes))
+
+
+def test_too_many_edges_names_the_degree() -> None:
+    with pytest.raises(ConfigError, match=r"mean degree \d+\); structure.max_edges allows 5"):
+        small.model(structure={"max_edges": 5, "sparsity": "0.01"})
+
+
+@pytest.mark.parametrize("ablation", ["none", "no_gsl"])
+def test_extend_changes_no_edge_between_other_genes(ablation: Ablation) -> None:
+    genes, new = small.inputs(), small.inputs(genes=2, seed=9)
+    model = small.model(model={"ablation": ablation}, structure={"sparsity": "0.2"}).eval()
+    graph, fused = model.extend(genes, new)
+    z = model.represent(genes)
+    before = graph_edges(model.graph(model.learn_graph(z).pairs, genes.coding))
+    after = graph_edges(graph)
+    kept = {pair: value for pair, value in after.items() if max(pair) < small.GENES}
+    assert kept == pytest.approx(before, rel=1e-12)
+    attached = {pair for pair in after if max(pair) >= small.GENES and pair[0] != pair[1]}
+    assert attached and {(b, a) for a, b in attached} == attached
+    torch.testing.assert_close(fused, torch.cat([z.fused, model.represent(new).fused]))
+
+
+def test_extend_with_an_unlinked_gene_predicts_as_before() -> None:
+    genes, model = small.inputs(), small.model().eval()
+    new = small.inputs(genes=1, seed=9)
+    new = dataclasses.replace(new, present={m: torch.zeros(1, dtype=torch.bool) for m in new.present})
+    graph, fused = model.extend(genes, new)
+    with torch.no_grad():
+        out = model.propagate(graph, fused, [*CONDITIONS, (small.GENES,)])
+    torch.testing.assert_close(out[:-1], change(model, genes), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(out[-1], out[0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_whole_pass_under_autocast(engine: Engine) -> None:
+    genes, model = small.inputs(dtype=torch.float32), small.model(engine, dtype=torch.float32).eval()
+    plain = change(model, genes, plain=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = change(model, genes, plain=True)
+    assert torch.isfinite(out).all()
+    assert torch.corrcoef(torch.stack([out.float().flatten(), plain.flatten()]))[0, 1] > 0.9
+
+
+def test_no_conditions_at_all() -> None:
+    assert change(small.model(), small.inputs(), []).shape == (0, small.MEASURED)
