@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the graph layers: plain loops over dense matrices in float64, nothing shared with the package."""
+"""Slow, obvious twins of the graph layers: loops over dense matrices, nothing shared with the package."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def model(
     torch.manual_seed(seed)
     genes = inputs(dtype=dtype) if genes is None else genes
     made = GRAPE(config(**sections), genes.widths, measured, engine, given).to(dtype)
-    made.readout.weight.data *= 40
+    made.readout.weight.data = torch.randn(measured, made.readout.weight.shape[1]).to(dtype)
     made.freeze_statistics(genes)
     with torch.no_grad():
         made.learn_graph(made.represent(genes), refresh=True)

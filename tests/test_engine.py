@@ -71,9 +71,10 @@ def test_kernels_equal_loops(engine: Engine, name: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_softmax_of_huge_logits_is_finite(engine: Engine) -> None:
+    """1 / (1 + e) and e / (1 + e)."""
     relation = simple_graph(engine, torch.tensor([0, 1]), torch.tensor([2, 2]), 3)
     share = seam.softmax(relation, torch.tensor([[1000.0], [1001.0]], dtype=torch.float64))
-    expected = torch.tensor([[0.2689414213699951], [0.7310585786300049]], dtype=torch.float64)  # 1 / (1 + e), e / (1 + e)
+    expected = torch.tensor([[0.2689414213699951], [0.7310585786300049]], dtype=torch.float64)
     torch.testing.assert_close(share, expected, rtol=1e-10, atol=0)
 
 

@@ -22,7 +22,9 @@ ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 CONDITIONS: tuple[tuple[int, ...], ...] = ((), (0,), (1, 2), (7,), (21,), (4, 5, 6))
 
 
-def change(model: GRAPE, genes: GeneInputs, conditions: Sequence[Sequence[int]] = CONDITIONS, plain: bool = False) -> Tensor:
+def change(
+    model: GRAPE, genes: GeneInputs, conditions: Sequence[Sequence[int]] = CONDITIONS, plain: bool = False
+) -> Tensor:
     z = model.represent(genes)
     return model.propagate(model.graph(model.learn_graph(z).pairs, genes.coding), z.fused, conditions, plain=plain)
 
@@ -30,10 +32,8 @@ def change(model: GRAPE, genes: GeneInputs, conditions: Sequence[Sequence[int]] 
 def gradients(model: GRAPE, loss: Tensor) -> dict[str, Tensor]:
     """Of every parameter; zeros where the loss does not reach it."""
     names, parameters = zip(*model.named_parameters(), strict=True)
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return {
-        n: torch.zeros_like(p) if g is None else g for n, p, g in zip(names, parameters, found, strict=True)
-    }
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return {n: torch.zeros_like(p) if g is None else g for n, p, g in zip(names, parameters, found, strict=True)}
 
 
 def assert_same_gradients(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e-9) -> None:
@@ -121,7 +121,7 @@ def test_a_prediction_does_not_depend_on_the_batch(plain: bool) -> None:
     together = change(model, genes, plain=plain)
     for row, condition in enumerate(CONDITIONS):
         torch.testing.assert_close(change(model, genes, [condition], plain)[0], together[row], rtol=1e-10, atol=1e-12)
-    assert len({tuple(row) for row in together.tolist()}) == len(CONDITIONS)  # and they do differ
+    assert len({tuple(row) for row in together.tolist()}) >= 5  # and they do differ (21 is a gene without neighbours)
 
 
 def test_order_of_targets_does_not_matter() -> None:
@@ -151,12 +151,14 @@ def test_training_path_is_the_prediction_path() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_relabelling_genes_only_relabels_the_output(engine: Engine) -> None:
     """Measured genes among themselves (their own read-out moves with them), the others among themselves."""
-    genes, model = small.inputs(), small.model(engine).eval()
+    genes, model = small.inputs(), small.model(engine, structure={"sparsity": "0.4"}).eval()
     draw = torch.Generator().manual_seed(4)
     measured = torch.randperm(small.MEASURED, generator=draw)
     order = torch.cat([measured, small.MEASURED + torch.randperm(small.GENES - small.MEASURED, generator=draw)])
     moved = GeneInputs(
-        {m: x[order] for m, x in genes.values.items()}, {m: x[order] for m, x in genes.present.items()}, genes.coding[order]
+        {m: x[order] for m, x in genes.values.items()},
+        {m: x[order] for m, x in genes.present.items()},
+        genes.coding[order],
     )
     now = torch.argsort(order)  # where an old gene is now
     plain = change(model, genes)

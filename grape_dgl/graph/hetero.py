@@ -39,15 +39,15 @@ class GeneGraph:
 
     schema: Schema
     handle: Any
-    ends: dict[str, tuple[Int[Tensor, " edges"], Int[Tensor, " edges"]]]
-    similarity: dict[str, Float[Tensor, " edges"]]
-    order: dict[str, Int[Tensor, " genes_of_type"]]
+    ends: dict[str, tuple[Int[Tensor, "_"], Int[Tensor, "_"]]]
+    similarity: dict[str, Float[Tensor, "_"]]
+    order: dict[str, Int[Tensor, "_"]]
 
-    def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "genes_of_type *rest"]]:
+    def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "_ *rest"]]:
         """Rows of ``h`` by node type."""
         return {kind: h[rows] for kind, rows in self.order.items()}
 
-    def merge(self, parts: dict[str, Float[Tensor, "genes_of_type *rest"]]) -> Float[Tensor, "genes *rest"]:
+    def merge(self, parts: dict[str, Float[Tensor, "_ *rest"]]) -> Float[Tensor, "genes *rest"]:
         """Inverse of :meth:`split`."""
         rows = torch.cat([self.order[kind] for kind in parts])
         return torch.cat(list(parts.values()))[torch.argsort(rows)]

@@ -127,7 +127,7 @@ def find_pairs(
     if max_edges is not None and len(first) > max_edges:
         raise ConfigError(
             f"threshold {epsilon:g} gives {len(first):,} edges (mean degree {2 * len(first) / len(u):.0f}); "
-            f"structure.max_edges allows {max_edges:,}: raise the threshold or max_edges, or use structure.sparsity=degree:20"
+            f"structure.max_edges allows {max_edges:,}: raise the threshold, or use structure.sparsity=degree:20"
         )
     if min_neighbours:
         more = nearest_pairs(u, min_neighbours, allowed)

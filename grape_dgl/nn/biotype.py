@@ -18,7 +18,7 @@ from grape_dgl.engine import Engine, add_ends, hetero_conv, softmax, weighted_su
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.graph.schema import Schema
 
-States = dict[str, Float[Tensor, "genes_of_type conditions dim"]]
+States = dict[str, Float[Tensor, "_ conditions _"]]
 
 
 class GATv2(nn.Module):
@@ -98,8 +98,8 @@ class BiotypeAttention(nn.Module):
 class LayerMasks:
     """Dropout of one layer, the same for all conditions: 0 or 1 / (1 - p) per feature and per attention weight."""
 
-    features: dict[str, Float[Tensor, "genes_of_type 1 dim"]]
-    attention: dict[str, Float[Tensor, "edges 1 heads 1"]]
+    features: dict[str, Float[Tensor, "_ 1 _"]]
+    attention: dict[str, Float[Tensor, "_ 1 heads 1"]]
 
 
 class MessagePassing(nn.Module):
@@ -155,7 +155,7 @@ class MessagePassing(nn.Module):
         return graph.merge(states)
 
 
-def edge_bias(graph: GeneGraph, similarity_bias: bool) -> dict[str, Float[Tensor, " edges"]]:
+def edge_bias(graph: GeneGraph, similarity_bias: bool) -> dict[str, Float[Tensor, "_"]]:
     """``log(max(G_ij, 0.01))`` by relation, 0 for self-loops; all 0 without ``similarity_bias``."""
     if not similarity_bias:
         return {relation: torch.zeros_like(value) for relation, value in graph.similarity.items()}

@@ -180,7 +180,7 @@ class _Step:
         normed = self.messages.norms[number](mean)
         return normed if number + 1 == len(self.messages.layers) else torch.relu(normed)
 
-    def _receivers(self, changed: dict[str, Changed]) -> dict[str, Int[Tensor, " rows"]]:
+    def _receivers(self, changed: dict[str, Changed]) -> dict[str, Int[Tensor, "_"]]:
         """Keys of all genes that hear a changed one; self-loops make these include the changed ones."""
         found: dict[str, list[Tensor]] = {kind: [] for kind in self.size}
         for source, relation, target in self.graph.schema.relations:

@@ -200,4 +200,5 @@ def fuse_channels(
     units: list[Float[Tensor, "genes out"]], channels: Float[Tensor, " hops"]
 ) -> Float[Tensor, "genes all"]:
     """Rows ``concat_k sqrt(a_k) u_k``, whose dot products are Eq. 8's ``G = sum_k a_k G^k``."""
-    return torch.cat([u * a.sqrt() for u, a in zip(units, channels, strict=True)], dim=-1)
+    roots = channels.clamp(min=1e-12).sqrt()  # a channel without weight keeps a finite gradient
+    return torch.cat([u * root for u, root in zip(units, roots, strict=True)], dim=-1)

@@ -80,9 +80,7 @@ def test_pairs_above_equals_a_loop(block: int) -> None:
     allowed = torch.ones(11, dtype=torch.bool)
     allowed[[2, 7]] = False
     values = u @ u.T
-    wanted = [
-        (i, j) for i in range(11) for j in range(i + 1, 11) if allowed[i] and allowed[j] and values[i, j] >= 0.3
-    ]
+    wanted = [(i, j) for i in range(11) for j in range(i + 1, 11) if allowed[i] and allowed[j] and values[i, j] >= 0.3]
     first, second = pairs_above(u, 0.3, allowed, block)
     assert wanted and list(zip(first.tolist(), second.tolist(), strict=True)) == wanted
 
@@ -97,7 +95,7 @@ def test_threshold_is_inclusive() -> None:
 @pytest.mark.parametrize("degree", [0.2, 1.0, 3.0, 5.0, 11.0])
 @pytest.mark.parametrize("levels", [4, 64])
 def test_degree_threshold_is_the_tightest_that_fits(degree: float, levels: int, block: int) -> None:
-    """As many pairs as fit without exceeding the degree: one tie group more would exceed it. Powers of two keep products exact, few give ties."""
+    """As many pairs as fit: one tie group more would exceed the degree. Powers of two keep products exact."""
     generator = torch.Generator().manual_seed(levels)
     u = torch.randint(0, levels, (15, 2), generator=generator).double() / levels
     allowed = torch.ones(15, dtype=torch.bool)

@@ -45,9 +45,7 @@ def test_discriminator_gives_unit_rows_of_its_mlp() -> None:
 def test_statistics_come_from_the_genes_that_have_the_modality() -> None:
     """Rows (1, 5) and (3, 5): mean (2, 5), population deviation (1, 0 -> 1); the third row is absent."""
     head = Projection(2, 4)
-    head.freeze_statistics(
-        torch.tensor([[1.0, 5.0], [3.0, 5.0], [900.0, -900.0]]), torch.tensor([True, True, False])
-    )
+    head.freeze_statistics(torch.tensor([[1.0, 5.0], [3.0, 5.0], [900.0, -900.0]]), torch.tensor([True, True, False]))
     assert head.mean.tolist() == [2.0, 5.0] and head.scale.tolist() == [1.0, 1.0]
     head.freeze_statistics(torch.tensor([[0.0, 0.0], [8.0, 2.0]]), torch.tensor([True, True]))
     assert head.mean.tolist() == [4.0, 1.0] and head.scale.tolist() == [4.0, 1.0]

@@ -28,7 +28,9 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def some_graph(engine: Engine, coding: list[bool] = MIXED, value: Tensor | None = None, biotypes: bool = True) -> GeneGraph:
+def some_graph(
+    engine: Engine, coding: list[bool] = MIXED, value: Tensor | None = None, biotypes: bool = True
+) -> GeneGraph:
     """Eight genes; gene 7 has its self-loop only, pair (5, 6) is below the floor of the bias."""
     first, second = torch.tensor([0, 0, 1, 2, 3, 5, 1]), torch.tensor([1, 2, 4, 3, 5, 6, 6])
     given = torch.tensor([0.9, 0.5, 0.3, 0.8, 0.2, 0.001, 0.6], dtype=torch.float64) if value is None else value
@@ -80,7 +82,7 @@ def dense_passing(
 
 
 def test_gatv2_by_hand() -> None:
-    """Width 1, identity maps, attention 2: receiver state 1 hears -3 and 1; leaky(-2) = -.4, leaky(2) = 2; logits -.8, 4."""
+    """Width 1, identity maps, attention 2: state 1 hears -3 and 1; leaky(-2) = -.4, leaky(2) = 2; logits -.8, 4."""
     layer = GATv2(1, 1, 1).double()
     for module in (layer.fc_src, layer.fc_dst):
         module.weight.data.fill_(1.0)
@@ -91,7 +93,7 @@ def test_gatv2_by_hand() -> None:
     assert float(layer(relation, ends, torch.zeros(2).double())) == pytest.approx(share - 3 * (1 - share), rel=1e-12)
     # a bias of log .5 halves the second weight before the softmax
     share = 0.5 * math.exp(4) / (0.5 * math.exp(4) + math.exp(-0.8))
-    bias = torch.tensor([0.0, math.log(0.5)]).double()
+    bias = torch.tensor([0.0, math.log(0.5)], dtype=torch.float64)
     assert float(layer(relation, ends, bias)) == pytest.approx(share - 3 * (1 - share), rel=1e-12)
 
 
@@ -141,7 +143,9 @@ def test_message_passing_equals_dense_with_gradients(engine: Engine, coding: lis
     slow = torch.stack([dense_passing(messages, graph, h[:, c], masks) for c in range(2)], dim=1)
     torch.testing.assert_close(fast, slow, rtol=1e-10, atol=1e-11)
     leaves, pull = (h, value, *messages.parameters()), draw(8, 2, 4, seed=8)
-    mine, wanted = (torch.autograd.grad((x * pull).sum(), leaves, allow_unused=True) for x in (fast, slow))
+    mine, wanted = (
+        torch.autograd.grad((x * pull).sum(), leaves, retain_graph=True, allow_unused=True) for x in (fast, slow)
+    )
     for a, b in zip(mine, wanted, strict=True):
         if a is None or b is None:
             assert (a is None or not a.any()) and (b is None or not b.any())
@@ -180,7 +184,9 @@ def test_incremental_pass_equals_dense_with_gradients(engine: Engine, coding: li
     wanted = torch.stack(slow, dim=1)
     torch.testing.assert_close(fast, wanted, rtol=1e-9, atol=1e-11)
     leaves, pull = (fused, *((value,) if biased else ()), *messages.parameters()), draw(8, len(conditions), 4, seed=8)
-    ours, theirs = (torch.autograd.grad((x * pull).sum(), leaves, allow_unused=True) for x in (fast, wanted))
+    ours, theirs = (
+        torch.autograd.grad((x * pull).sum(), leaves, retain_graph=True, allow_unused=True) for x in (fast, wanted)
+    )
     for a, b in zip(ours, theirs, strict=True):
         if a is None or b is None:
             assert (a is None or not a.any()) and (b is None or not b.any())

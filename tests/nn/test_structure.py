@@ -29,7 +29,9 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def learner(engine: Engine = "torch", sparsity: str = "0.3", learn: bool = True, **settings: object) -> StructureLearner:
+def learner(
+    engine: Engine = "torch", sparsity: str = "0.3", learn: bool = True, **settings: object
+) -> StructureLearner:
     torch.manual_seed(5)
     config = StructureConfig(heads=2, hops=2, sparsity=sparsity, **settings)  # type: ignore[arg-type]
     return StructureLearner(MEMBERS, DIM, config, engine, learn).double()
@@ -50,7 +52,8 @@ def representation(seed: int = 0, genes: int = GENES) -> Representation:
 def dense_structure(s: StructureLearner, genes: Representation) -> tuple[Tensor, Tensor, Tensor]:
     """G, G_agg and the channel weights as dense matrices."""
     parts = [
-        dense.threshold(dense.similarity(genes.z[m], s.similarity[m]), s.epsilon(m), genes.present[m]) for m in s.members
+        dense.threshold(dense.similarity(genes.z[m], s.similarity[m]), s.epsilon(m), genes.present[m])
+        for m in s.members
     ]
     prior = dense.average(parts, [genes.present[m] for m in s.members])
     hops = dense.convolve(prior, genes.fused, list(s.gcn))  # type: ignore[arg-type]
@@ -71,7 +74,7 @@ def wanted_edges(matrix: Tensor, epsilon: float, known: Tensor) -> set[tuple[int
 
 
 def test_eq6_by_hand() -> None:
-    """Two genes, G_agg = [[1, .5], [.5, 1]], degrees 1.5: norm = G / 1.5. With W = I: (1, 4) -> (2, 3), ReLU of -1 is 0."""
+    """G_agg = [[1, .5], [.5, 1]], degrees 1.5, norm = G / 1.5. With W = I: (1, 4) -> (2, 3); ReLU of -1 is 0."""
     s = StructureLearner(("fus",), 2, StructureConfig(heads=1, hops=1, sparsity="0.1"), "torch").double()
     s.gcn[0].weight.data = torch.eye(2, dtype=torch.float64)  # type: ignore[union-attr]
     s.gcn[0].bias.data.zero_()  # type: ignore[union-attr]
@@ -232,7 +235,9 @@ def test_attach_equals_a_dense_row() -> None:
 def test_attach_links_new_genes_to_each_other_once() -> None:
     """Two equal new genes: similarity 1 in every channel, one directed entry, larger id first."""
     s, old, one = learner(), representation(), representation(seed=30, genes=1)
-    twice = Representation({m: z.repeat(2, 1) for m, z in one.z.items()}, {m: h.repeat(2) for m, h in one.present.items()})
+    twice = Representation(
+        {m: z.repeat(2, 1) for m, z in one.z.items()}, {m: h.repeat(2) for m, h in one.present.items()}
+    )
     _, found = attached(s, old, twice)
     assert found[GENES + 1, GENES] == pytest.approx(1.0) and (GENES, GENES + 1) not in found
     _, alone = attached(s, old, one)
@@ -244,3 +249,11 @@ def test_attach_of_a_gene_nobody_knows() -> None:
     s, old, new = learner(sparsity="0.01"), representation(), representation(seed=30, genes=1)
     unknown = Representation(new.z, {m: torch.zeros(1, dtype=torch.bool) for m in MEMBERS})
     assert attached(s, old, unknown)[1] == {}
+
+
+def test_a_channel_without_weight_has_finite_gradients() -> None:
+    """The softmax of Eq. 8 can underflow to 0, where a root has no gradient."""
+    units = [draw(4, 3), draw(4, 3, seed=1)]
+    channels = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    fuse_channels(units, channels).square().sum().backward()
+    assert channels.grad is not None and torch.isfinite(channels.grad).all()

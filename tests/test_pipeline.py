@@ -1,0 +1,281 @@
+"""The main job end to end, in process: artefacts, commands, real screens, the example."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from grape_dgl.cli import main
+from grape_dgl.config import Config
+from grape_dgl.data.annotation import Annotation
+from grape_dgl.data.catalog import resolve
+from grape_dgl.data.read import read_screen
+from grape_dgl.data.screen import Screen
+from grape_dgl.data.splits import make_split
+from grape_dgl.pipeline import train
+from grape_dgl.run import Run
+
+DEMO = "demo:genes=80,conditions=14,cells=700"
+SMALL = [
+    "features.kmer=3", "model.hidden=32", "model.width=8", "model.heads=2", "structure.heads=2",
+    "structure.sparsity=degree:6", "alignment.epochs=1", "training.epochs=2", "training.device=cpu",
+]  # fmt: skip
+FLAGS = [text for setting in SMALL for text in ("--set", setting)]
+SCORES = {
+    "rmse", "dac", "dac_nonzero", "pcc_delta", "pcc_delta_shared_control", "dac_de20", "pcc_delta_de20", "dac_de40",
+    "pcc_delta_de40",
+}  # fmt: skip
+ARTEFACTS = {
+    "config.toml", "split.json", "model", "log.csv", "graph.tsv.gz", "nodes.tsv", "predictions.h5ad", "metrics.csv",
+    "metrics.json",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRAPE_DGL_DATA", str(tmp_path_factory.mktemp("data")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def screen() -> Screen:
+    source = resolve(DEMO)
+    return read_screen(source.path, annotation=Annotation.from_files(source.annotation, source.sequences))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "demo"
+    assert main(["train", DEMO, "--out", str(out), "--seed", "3", *FLAGS]) == 0
+    return out
+
+
+def test_artefacts_are_exactly_those_documented(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == ARTEFACTS
+    assert {path.name for path in (folder / "model").iterdir()} == {
+        "model.json", "inputs.safetensors", "weights-0.safetensors",
+    }  # fmt: skip
+
+
+def test_config_and_split_are_those_asked_for(folder: Path, screen: Screen) -> None:
+    config = Config.resolve(toml=folder / "config.toml")
+    assert config == Config.resolve(settings=[*SMALL, "training.seed=3"])
+    wanted = make_split(screen.conditions, config.split, 3)
+    found = json.loads((folder / "split.json").read_text())
+    assert all(tuple(found[part]) == getattr(wanted, part) for part in ("train", "val", "test"))
+
+
+def test_predictions_file(folder: Path, screen: Screen) -> None:
+    found = ad.read_h5ad(folder / "predictions.h5ad")
+    test = json.loads((folder / "split.json").read_text())["test"]
+    assert list(found.obs_names) == test and set(found.obs["split"]) == {"test"}
+    assert list(found.var_names) == list(screen.genes.symbol[: screen.genes.measured])
+    assert list(found.obs["n_cells"]) == [len(screen.cells(name)) for name in test]
+    assert set(found.layers) == {"change", "observed", "control"}
+    np.testing.assert_allclose(found.layers["control"], found.X - found.layers["change"], rtol=1e-5, atol=1e-6)
+    half = screen.control_halves(3).model
+    np.testing.assert_allclose(found.var["control"], screen.control_mean(half), rtol=1e-5, atol=1e-6)
+    for row, name in enumerate(test):
+        np.testing.assert_allclose(found.layers["observed"][row], screen.mean(name), rtol=1e-5, atol=1e-6)
+        wanted = found.layers["change"][row] + screen.control_mean(half, name)
+        np.testing.assert_allclose(found.X[row], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_metrics_files(folder: Path) -> None:
+    report = json.loads((folder / "metrics.json").read_text())
+    assert list(report["test"]) == ["GRAPE", "control", "mean", "linear"] or set(report["test"]) == {
+        "GRAPE", "control", "mean", "linear",
+    }  # fmt: skip
+    for scores in report["test"].values():
+        assert set(scores) >= SCORES
+        assert all(value is None or np.isfinite(value) for value in scores.values())
+    found = ad.read_h5ad(folder / "predictions.h5ad")
+    assert report["n_test"] == found.n_obs and report["peak_memory_mb"] > 0
+    assert {"features", "align", "train", "predict", "baselines", "score", "total"} == set(report["seconds"])
+    rmse = np.sqrt(np.square(found.X - found.layers["observed"]).mean(axis=1)).mean()
+    assert report["test"]["GRAPE"]["rmse"] == pytest.approx(rmse, rel=0.05)  # the reference half differs a little
+    assert report["test"]["control"]["pcc_delta"] is None
+    table = pd.read_csv(folder / "metrics.csv")
+    assert {"model", "condition", "metric", "value"} <= set(table.columns)
+    mean = table[(table.model == "mean") & (table.metric == "rmse")]
+    assert len(mean) == report["n_test"]
+    assert report["test"]["mean"]["rmse"] == pytest.approx(mean["value"].mean(), rel=1e-6)
+
+
+def test_graph_and_nodes_files(folder: Path, screen: Screen) -> None:
+    edges = pd.read_csv(folder / "graph.tsv.gz", sep="\t", keep_default_na=False)
+    assert list(edges.columns) == ["source", "target", "relation", "weight"]
+    nodes = pd.read_csv(folder / "nodes.tsv", sep="\t", keep_default_na=False)
+    assert list(nodes["symbol"]) == list(screen.genes.symbol) and {"ensembl", "biotype"} <= set(nodes.columns)
+    coding = dict(zip(screen.genes.symbol, screen.genes.coding, strict=True))
+    for row in edges.itertuples():
+        assert row.relation == {2: "cc", 1: "cn", 0: "nn"}[int(coding[row.source]) + int(coding[row.target])]
+    assert (edges["source"] != edges["target"]).all() and edges["weight"].between(0.01, 1).all()
+    assert len(edges)
+
+
+def test_log_has_a_row_per_epoch(folder: Path) -> None:
+    assert list(pd.read_csv(folder / "log.csv")["epoch"]) == [0, 1]
+
+
+def test_run_is_usable(folder: Path) -> None:
+    stored = ad.read_h5ad(folder / "predictions.h5ad")
+    found = Run.load(folder).predict(list(stored.obs_names))
+    np.testing.assert_allclose(found.change, stored.layers["change"], rtol=0, atol=1e-6)
+
+
+def test_same_seed_same_run(screen: Screen, tmp_path: Path) -> None:
+    changes = []
+    for name in ("a", "b"):
+        run = train(screen, tmp_path / name, Config.resolve(settings=SMALL), cache=tmp_path)
+        changes.append(run.predict(run.genes.symbol[:3].tolist()).change)
+    np.testing.assert_allclose(changes[0], changes[1], rtol=0, atol=1e-6)
+    assert (tmp_path / "a" / "split.json").read_bytes() == (tmp_path / "b" / "split.json").read_bytes()
+
+
+def test_nothing_is_overwritten_without_force(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (folder / "metrics.json").read_bytes()
+    assert main(["train", DEMO, "--out", str(folder), *FLAGS]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_train_again_with_force_split_file_and_ensemble(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an earlier run left is gone, other files stay; --json is the only thing on stdout."""
+    out = tmp_path / "again"
+    (out / "model").mkdir(parents=True)
+    (out / "model" / "weights-7.safetensors").write_bytes(b"old")
+    (out / "log-3.csv").write_text("old")
+    (out / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    flags = ["--split", str(folder / "split.json"), "--ensemble", "2", "--epochs", "1", "--force", "--json"]
+    assert main(["train", DEMO, "--out", str(out), *FLAGS, *flags]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report == json.loads((out / "metrics.json").read_text())
+    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"notes.txt", "log-1.csv"}
+    assert not (out / "model" / "weights-7.safetensors").exists()
+    found = ad.read_h5ad(out / "predictions.h5ad")
+    assert list(found.obs_names) == json.loads((folder / "split.json").read_text())["test"]
+    assert (np.asarray(found.layers["std"]) > 0).any()
+
+
+def test_build_graph_feeds_train(screen: Screen, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["build-graph", DEMO, "-o", str(tmp_path / "graph"), "--json", *FLAGS]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert {path.name for path in (tmp_path / "graph").iterdir()} == {"graph.tsv.gz", "nodes.tsv", "graph.graphml"}
+    edges = pd.read_csv(tmp_path / "graph" / "graph.tsv.gz", sep="\t", keep_default_na=False)
+    assert sum(facts["nodes"].values()) == len(screen.genes) and sum(facts["edges"].values()) == len(edges)
+    assert facts["mean_degree"] == pytest.approx(2 * len(edges) / len(screen.genes), abs=1e-3)
+    assert facts["mean_degree"] <= 6 and "not evidence of causal" in facts["meaning"]
+
+    run = train(screen, tmp_path / "run", Config.resolve(settings=SMALL), graph=tmp_path / "graph" / "graph.tsv.gz")
+    given = run.ensemble.members[0].given
+    assert given is not None and len(given) == len(edges)
+    back = Run.load(tmp_path / "run")
+    name = [str(screen.genes.symbol[0])]
+    np.testing.assert_allclose(back.predict(name).change, run.predict(name).change, rtol=0, atol=1e-6)
+
+
+def test_predict_prints_the_largest_changes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = pd.read_csv(folder / "nodes.tsv", sep="\t")["symbol"][:2]
+    capsys.readouterr()
+    assert main(["predict", str(folder), "--condition", f"{b}+{a}", "--top", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    change = Run.load(folder).predict([f"{a}+{b}"]).change[0]
+    assert [abs(row["change"]) for row in rows] == pytest.approx(sorted(abs(change))[::-1][:4], abs=1e-4)
+    assert {row["condition"] for row in rows} == {"+".join(sorted((a, b)))}
+    assert main(["predict", str(folder), "--condition", a, "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("\t") == ["condition", "gene", "change", "expected"] and len(lines) == 3
+
+
+def test_predict_all_single_and_from_file(folder: Path, tmp_path: Path) -> None:
+    symbols = list(pd.read_csv(folder / "nodes.tsv", sep="\t")["symbol"])
+    out = tmp_path / "all.h5ad"
+    assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 0
+    assert list(ad.read_h5ad(out).obs_names) == symbols
+    assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 1  # exists
+    (tmp_path / "list.txt").write_text(f"# mine\n{symbols[0]}\n\n{symbols[1]}+ctrl\n")
+    flags = ["--from-file", str(tmp_path / "list.txt"), "-o", str(out), "--force"]
+    assert main(["predict", str(folder), *flags]) == 0
+    assert list(ad.read_h5ad(out).obs_names) == symbols[:2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--condition", "NOSUCHGENE"], 1, "NOSUCHGENE"),
+        ([], 2, "Nothing to predict"),
+        (["--from-file", "none.txt"], 1, "cannot read the conditions"),
+    ],
+)
+def test_predict_says_what_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], code: int, message: str
+) -> None:
+    assert main(["predict", str(folder), *flags]) == code
+    found = capsys.readouterr()
+    assert message in found.err and not found.out
+
+
+def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    condition = json.loads((folder / "split.json").read_text())["test"][0]
+    gene = pd.read_csv(folder / "graph.tsv.gz", sep="\t")["source"][0]
+    flags = ["--condition", condition, "--gene", gene, "-o", str(tmp_path / "plots")]
+    for ending, magic in (("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")):
+        capsys.readouterr()
+        assert main(["plot", str(folder), *flags, "--format", ending, "--force"]) == 0
+        paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+        assert {path.stem for path in paths} == {f"change-{condition}", f"network-{gene}", "training"}
+        assert all(path.read_bytes().startswith(magic) for path in paths)
+    assert main(["plot", str(tmp_path)]) == 1
+
+
+def test_unknown_settings_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "run")
+    assert main(["train", DEMO, "--out", out, "--set", "structure.haeds=5"]) == 1
+    assert "did you mean 'heads'" in capsys.readouterr().err
+    assert main(["train", DEMO]) == 2 and main(["train", DEMO, "--out", out, "--nonsense"]) == 2
+    assert main(["train", str(tmp_path / "none.h5ad"), "--out", out]) == 1
+    assert not Path(out).exists()
+
+
+@pytest.mark.parametrize("name", ["norman_subset.h5ad", "papalexi_subset.h5ad"])
+def test_real_screens(shared_data: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    """Two epochs with real annotation and promoters; every target is described, every score is finite or counted."""
+    data, table, promoters = (shared_data(file) for file in (name, "annotables_grch38.tsv.gz", "epd_promoters.fa"))
+    out = tmp_path / "run"
+    flags = ["--annotation", str(table), "--sequences", str(promoters), *FLAGS, "--set", "features.kmer=2"]
+    assert main(["train", str(data), "--out", str(out), "--cache", str(tmp_path / "cache"), *flags]) == 0
+    report = json.loads((out / "metrics.json").read_text())
+    assert report["n_test"] >= 3 and report["test"]["GRAPE"]["rmse"] > 0
+    run = Run.load(out)
+    test = json.loads((out / "split.json").read_text())["test"]
+    assert np.isfinite(run.predict(test).change).all()
+    assert set(run.ensemble.genes.widths) == {"seq", "text"}
+    targets = {target for condition in run.conditions for target in condition.split("+")}
+    rows = [run.genes.index(target) for target in targets]
+    known = run.ensemble.genes.present["seq"] | run.ensemble.genes.present["text"]
+    assert bool(known[rows].all())
+
+
+def test_quickstart_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = Path(__file__).parents[1] / "examples" / "01_quickstart.py"
+    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / "run")])
+    runpy.run_path(str(script), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and all(len(line.split()) == 3 for line in lines)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == ARTEFACTS

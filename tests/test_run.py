@@ -1,0 +1,147 @@
+"""A run folder: saved = loaded, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from grape_dgl.config import Config
+from grape_dgl.data.annotation import Annotation
+from grape_dgl.data.catalog import Source, resolve
+from grape_dgl.data.read import read_screen
+from grape_dgl.errors import DataError, ModelError
+from grape_dgl.pipeline import train
+from grape_dgl.run import Run, resolve_device
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return resolve("demo:genes=80,conditions=14,cells=700", cache=tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def trained(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    screen = read_screen(source.path, annotation=Annotation.from_files(source.annotation, source.sequences))
+    config = Config.resolve(
+        features={"kmer": 3},
+        alignment={"epochs": 1},
+        structure={"heads": 2, "sparsity": "degree:6"},
+        model={"hidden": 32, "width": 8, "heads": 2},
+        training={"epochs": 2, "ensemble": 2, "device": "cpu"},
+    )
+    return train(screen, folder, config, cache=folder / "cache"), folder
+
+
+def conditions(run: Run) -> list[str]:
+    a, b, c = run.genes.symbol[:3]
+    return [a, f"{b}+{a}", f"{a}+{b}+{c}", "control"]
+
+
+def test_saved_is_loaded_in_both_engines(trained: tuple[Run, Path]) -> None:
+    run, folder = trained
+    wanted = run.predict(conditions(run))
+    same = Run.load(folder, engine=run.ensemble.members[0].engine, device="cpu")
+    np.testing.assert_array_equal(same.predict(conditions(run)).change, wanted.change)
+    assert same.config == run.config and dict(same.conditions) == dict(run.conditions)
+    pd.testing.assert_frame_equal(same.genes.to_frame(), run.genes.to_frame())
+    pd.testing.assert_frame_equal(same.graph(), run.graph())
+    for engine in ("dgl", "torch"):
+        other = Run.load(folder, engine=engine, device="cpu").predict(conditions(run))
+        np.testing.assert_allclose(other.change, wanted.change, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=1e-6)
+
+
+def test_predictions_say_what_they_are(trained: tuple[Run, Path]) -> None:
+    run, _ = trained
+    a, b, c = sorted(run.genes.symbol[:3])
+    found = run.predict([f"{b}+{a}", f"{a}+{b}", f"{a}+ctrl", "control"])
+    assert found.conditions == (f"{a}+{b}", a, "control")  # one name each, order of asking
+    assert list(found.genes) == list(run.genes.symbol[: run.genes.measured])
+    np.testing.assert_allclose(found.expected, found.change + run.control, rtol=1e-6)
+    assert found.std is not None and found.std.shape == found.change.shape
+    for name, part in zip(found.conditions, found.split, strict=True):
+        assert part == run.conditions.get(name, "unseen")
+    seen = next(iter(run.conditions))
+    assert run.predict([seen]).split == (run.conditions[seen],)
+
+
+def test_a_prediction_does_not_depend_on_what_else_is_asked(trained: tuple[Run, Path]) -> None:
+    run, _ = trained
+    together = run.predict(conditions(run)).change
+    for row, name in enumerate(conditions(run)):
+        np.testing.assert_allclose(run.predict([name]).change[0], together[row], rtol=0, atol=1e-6)
+
+
+def test_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    """It needs a description; it then changes no other condition; two new genes in one condition do as well."""
+    run, _ = trained
+    table = tmp_path / "new.tsv"
+    table.write_text(
+        "symbol\tbiotype\tdescription\n"
+        f"NEW1\tprotein_coding\t{run.genes.description[0]}\nNEW2\tlncRNA\t{run.genes.description[1]}\n"
+    )
+    annotation = Annotation.from_files([table])
+    a = str(run.genes.symbol[0])
+    found = run.predict([a, "NEW1", f"NEW1+{a}", "NEW1+NEW2", "control"], annotation, tmp_path / "cache")
+    assert np.isfinite(found.change).all()
+    np.testing.assert_allclose(found.change[[0, 4]], run.predict([a, "control"]).change, rtol=0, atol=1e-6)
+    assert np.abs(found.change[2] - found.change[1]).max() > 1e-6
+    for asked in (None, Annotation.empty()):
+        with pytest.raises(DataError, match=r"gene 'NEW1' is not in this run.*--annotation"):
+            run.predict(["NEW1"], asked)
+    with pytest.raises(DataError, match="gene 'NEW3'"):
+        run.predict(["NEW3"], annotation)
+
+
+def test_unknown_gene_suggests_the_closest(trained: tuple[Run, Path]) -> None:
+    run, _ = trained
+    name = str(run.genes.symbol[5])
+    with pytest.raises(DataError, match="did you mean"):
+        run.predict([name + "x"])
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.suffix in (".json", ".toml", ".tsv", ".safetensors"):
+            place = to / path.relative_to(folder)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes())
+    return to
+
+
+@pytest.mark.parametrize(
+    "file", ["model/model.json", "model/inputs.safetensors", "model/weights-1.safetensors", "nodes.tsv"]
+)
+def test_a_missing_or_damaged_file_is_named(trained: tuple[Run, Path], tmp_path: Path, file: str) -> None:
+    folder = copy_of(trained[1], tmp_path / "copy")
+    (folder / file).write_bytes(b"x")
+    with pytest.raises(ModelError, match="copy"):
+        Run.load(folder)
+    (folder / file).unlink()
+    with pytest.raises(ModelError, match="copy"):
+        Run.load(folder)
+
+
+def test_newer_format_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    folder = copy_of(trained[1], tmp_path / "copy")
+    path = folder / "model" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ModelError, match="format 99.*update grape_dgl"):
+        Run.load(folder)
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is no run folder of grape-dgl train"):
+        Run.load(tmp_path)
+
+
+def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == "cpu"
+    with pytest.raises(ModelError, match="'cuda' is not available"):
+        resolve_device("cuda")

@@ -1,0 +1,216 @@
+"""Alignment and main training on a tiny screen."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+import torch
+from evaluation.screens import simulated
+
+from grape_dgl.config import AlignmentConfig
+from grape_dgl.data.screen import Screen
+from grape_dgl.errors import ModelError
+from grape_dgl.losses import direction_loss, expression_loss, structure_loss
+from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.training.align import align
+from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.fit import Fit, FitResult, Perturbations, fit
+from grape_dgl.training.weights import load_weights, save_weights
+
+NAMES = ("G00", "G01", "G00+G02", "G03")
+TRAIN, VAL = ("G00", "G00+G02", "G01"), ("G03",)
+
+
+@pytest.fixture(scope="module")
+def screen() -> Screen:
+    return simulated(NAMES)
+
+
+@pytest.fixture(scope="module")
+def genes() -> GeneInputs:
+    return small.inputs(60, dtype=torch.float32)
+
+
+def new(genes: GeneInputs, **sections: Any) -> GRAPE:
+    return small.model(genes=genes, dtype=torch.float32, measured=60, **sections)
+
+
+def run(
+    folder: Path, screen: Screen, genes: GeneInputs, validation: tuple[str, ...] = VAL, seed: int = 0, **training: Any
+) -> tuple[GRAPE, FitResult]:
+    model = new(genes, training=training, model={"dropout": 0.2})
+    model.readout.weight.data.zero_()
+    files = {"weights": folder / "w.safetensors", "log_file": folder / "log.csv"}
+    return model, fit(model, genes, screen, screen.control_halves(0), TRAIN, validation, seed=seed, **files)
+
+
+def test_cells_come_once_per_epoch_in_an_order_of_seed_and_epoch(screen: Screen) -> None:
+    batches = CellBatches(screen, TRAIN, 50, seed=3)
+    first, second = list(batches), list(batches)
+    assert len(batches) == len(first) == 2  # 120 cells in steps of about 50
+    rows = np.concatenate([screen.cells(name) for name in TRAIN])
+    wanted = screen.expression[rows].toarray()
+    seen = torch.cat([b.expression for b in first]).numpy()
+    assert sorted(map(tuple, seen)) == sorted(map(tuple, wanted))
+    for batch in first:
+        for cell, place in zip(batch.expression.numpy(), batch.condition.tolist(), strict=True):
+            own = screen.expression[screen.cells(TRAIN[place])].toarray()
+            assert (own == cell).all(axis=1).any()
+    assert not torch.equal(first[0].expression, second[0].expression)
+    assert torch.equal(next(iter(CellBatches(screen, TRAIN, 50, 3))).expression, first[0].expression)
+    assert not torch.equal(next(iter(CellBatches(screen, TRAIN, 50, 4))).expression, first[0].expression)
+
+
+def test_eq13_17_18_of_one_step(screen: Screen, genes: GeneInputs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """prediction = change + control of the cell's condition; loss = mse + direction + lambda * regulariser."""
+    model = new(genes, structure={"regulariser": 0.5}).eval()
+    part = Perturbations(screen, TRAIN, screen.control_halves(0), torch.device("cpu"))
+    step = Fit(model, genes, part, None, model.config)
+    monkeypatch.setattr(step, "log_dict", lambda *args, **kwargs: None)
+    monkeypatch.setattr(step, "log", lambda *args, **kwargs: None)
+    cells = torch.from_numpy(screen.expression[[*screen.cells("G01")[:2], screen.cells("G00")[0]]].toarray())
+    loss = step.training_step(CellBatch(cells, torch.tensor([2, 2, 0])), 1)
+    change, structure = model(genes, [[0], [1]])
+    half = screen.control_halves(0).model
+    control = torch.from_numpy(np.stack([screen.control_mean(half, name) for name in ("G01", "G01", "G00")]))
+    prediction = change[[1, 1, 0]] + control
+    wanted = expression_loss(prediction, cells) + direction_loss(prediction, cells, control, 0.7)
+    torch.testing.assert_close(loss, wanted + 0.5 * structure_loss(structure), rtol=1e-5, atol=1e-6)
+
+
+def test_discriminators_are_frozen_and_everything_else_is_trained(screen: Screen, genes: GeneInputs) -> None:
+    model = new(genes)
+    part = Perturbations(screen, TRAIN, screen.control_halves(0), torch.device("cpu"))
+    optimiser = Fit(model, genes, part, None, model.config).configure_optimizers()
+    trained = {id(p) for group in optimiser.param_groups for p in group["params"]}
+    left = {name for name, p in model.named_parameters() if id(p) not in trained}
+    assert left and left == {name for name, _ in model.named_parameters() if name.startswith("discriminate.")}
+
+
+def test_loss_falls_and_the_log_has_a_row_per_epoch(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    _, result = run(tmp_path, screen, genes, epochs=4, patience=0, lr=0.01)
+    losses = [row["loss"] for row in result.history]
+    assert len(losses) == result.epochs == 4 and losses[-1] < losses[0]
+    with (tmp_path / "log.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["epoch"]) for row in rows] == list(range(4))
+    assert {"loss", "mse", "direction", "structure", "edges", "val_rmse", "seconds"} <= set(rows[0])
+    for row, kept in zip(rows, result.history, strict=True):
+        assert float(row["loss"]) == pytest.approx(kept["loss"], rel=1e-4)
+    parts = result.history[0]
+    assert parts["loss"] == pytest.approx(parts["mse"] + parts["direction"] + parts["structure"], rel=1e-4)
+
+
+def test_model_is_left_at_the_best_validation_epoch(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    model, result = run(tmp_path, screen, genes, epochs=4, patience=0, lr=0.05, cells_per_step=120)
+    scores = [row["val_rmse"] for row in result.history]
+    assert result.best_epoch == scores.index(min(scores)) and result.best_validation == min(scores)
+    with torch.no_grad():
+        change, _ = model.eval()(genes, [[3]])
+    control = screen.control_mean(screen.control_halves(0).model, "G03")
+    rmse = math.sqrt(float(np.square(change[0].numpy() + control - screen.mean("G03")).mean()))
+    assert rmse == pytest.approx(min(scores), rel=1e-5)
+
+
+def test_early_stopping(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    """Two epochs without a better score end it."""
+    _, result = run(tmp_path, screen, genes, epochs=40, patience=2, lr=0.1)
+    assert result.epochs < 40 and result.epochs == result.best_epoch + 3
+
+
+def test_without_validation_every_epoch_runs_and_the_last_counts(
+    tmp_path: Path, screen: Screen, genes: GeneInputs
+) -> None:
+    model, result = run(tmp_path, screen, genes, validation=(), epochs=3, patience=1, lr=0.1)
+    assert (result.epochs, result.best_epoch, result.best_validation) == (3, 2, None)
+    assert "val_rmse" not in result.history[0]
+
+
+def test_same_seed_same_numbers(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = []
+        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+            (tmp_path / name).mkdir()
+            found.append(run(tmp_path / name, screen, genes, seed=seed, epochs=1)[0].state_dict())
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+    assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
+def test_nan_names_epoch_and_step(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    broken = dataclasses.replace(genes, values={m: x * math.nan for m, x in genes.values.items()})
+    model = new(genes)
+    files = {"weights": tmp_path / "w.safetensors", "log_file": tmp_path / "log.csv"}
+    with pytest.raises(ModelError, match=r"the loss is nan in epoch 0, step 0"):
+        fit(model, broken, screen, screen.control_halves(0), TRAIN, VAL, seed=0, **files)
+
+
+def test_training_sees_only_its_own_conditions(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    """Changing the cells of a condition outside train and validation, or the reference controls, changes no weight."""
+    x = screen.expression.toarray()
+    x[screen.cells("G03")] += 5
+    x[screen.control_halves(0).reference] += 5
+    other = dataclasses.replace(screen, expression=type(screen.expression)(x))
+    found = []
+    for name, data in (("a", screen), ("b", other)):
+        (tmp_path / name).mkdir()
+        found.append(run(tmp_path / name, data, genes, validation=(), epochs=1)[0].state_dict())
+    for name, weight in found[0].items():
+        torch.testing.assert_close(weight, found[1][name], rtol=1e-6, atol=1e-7)
+
+
+def test_weights_saved_are_loaded(tmp_path: Path, genes: GeneInputs) -> None:
+    for engine in ("dgl", "torch"):
+        model = small.model(engine, genes=genes, dtype=torch.float32, measured=60)
+        save_weights(model, tmp_path / "w.safetensors")
+        other = small.model("torch", seed=9, genes=genes, dtype=torch.float32, measured=60)
+        load_weights(other, tmp_path / "w.safetensors")
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+    with pytest.raises(ModelError, match="cannot load the weights"):
+        load_weights(other, tmp_path / "none.safetensors")
+    (tmp_path / "w.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:-100])
+    with pytest.raises(ModelError, match="incomplete or altered"):
+        load_weights(other, tmp_path / "w.safetensors")
+    save_weights(new(genes, model={"layers": 1}), tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match="cannot load the weights"):
+        load_weights(other, tmp_path / "other.safetensors")
+
+
+def test_alignment_learns_heads_and_discriminators_only(genes: GeneInputs) -> None:
+    model = new(genes)
+    before = copy.deepcopy(model.state_dict())
+    history = align(model, genes, AlignmentConfig(epochs=15, batch=20, lr=0.01), seed=0)
+    assert len(history) == 15 and history[-1] < history[0]
+    moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"project", "discriminate"}
+
+
+def test_alignment_uses_genes_with_both_modalities_only(genes: GeneInputs) -> None:
+    lacking = GeneInputs(genes.values, {m: x.clone() for m, x in genes.present.items()}, genes.coding)
+    lacking.present["seq"][10:] = False
+    lacking.present["text"][:5] = False
+    changed = GeneInputs({m: x.clone() for m, x in genes.values.items()}, lacking.present, genes.coding)
+    for m in changed.values:
+        changed.values[m][:5] += 3
+        changed.values[m][10:] -= 3
+    one, other = (align(new(genes), g, AlignmentConfig(epochs=2, batch=4), seed=0) for g in (lacking, changed))
+    assert one == other and one
+
+
+def test_alignment_is_skipped_where_it_has_nothing_to_do(genes: GeneInputs, caplog: pytest.LogCaptureFixture) -> None:
+    assert align(new(genes, model={"ablation": "only_seq"}), genes, AlignmentConfig(), 0) == []
+    none = GeneInputs(genes.values, {m: torch.zeros_like(x) for m, x in genes.present.items()}, genes.coding)
+    assert align(new(genes), none, AlignmentConfig(), 0) == []
+    assert "fewer than two genes" in caplog.text
