@@ -156,7 +156,7 @@ def add_ends(
 ) -> Float[Tensor, "edges *rest"]:
     """``u[src] + v[dst]`` for every edge."""
     if isinstance(relation, TorchRelation):
-        return u[relation.src] + v[relation.dst]
+        return _exact(u)[relation.src] + _exact(v)[relation.dst]
     with _full_precision(u):
         return _dgl().ops.u_add_v(relation, _exact(u), _exact(v))
 
@@ -176,6 +176,7 @@ def softmax(relation: Any, logits: Float[Tensor, "edges *rest"]) -> Float[Tensor
     if not isinstance(relation, TorchRelation):
         with _full_precision(logits):
             return _dgl().nn.functional.edge_softmax(relation, _exact(logits))
+    logits = _exact(logits)
     shape = (relation.n_dst, *logits.shape[1:])
     index = relation.dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
     with torch.no_grad():
@@ -192,6 +193,7 @@ def weighted_sum(
 ) -> Float[Tensor, "targets *rest"]:
     """``sum over edges into i of weight[e] * u[src[e]]`` for every destination i; zero where no edge ends."""
     if isinstance(relation, TorchRelation):
+        u, weight = _exact(u), _exact(weight)
         out = torch.zeros((relation.n_dst, *u.shape[1:]), dtype=u.dtype, device=u.device)
         return out.index_add(0, relation.dst, u[relation.src] * weight)
     with _full_precision(u):

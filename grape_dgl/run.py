@@ -23,7 +23,7 @@ from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.conditions import parse_condition, targets
 from grape_dgl.data.genes import Genes
 from grape_dgl.engine import choose_engine
-from grape_dgl.errors import DataError, ModelError, did_you_mean
+from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.features.store import Features
@@ -107,9 +107,10 @@ class Run:
         try:
             tensors = load_file(folder / "model" / "inputs.safetensors")
             nodes = pd.read_csv(folder / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)
-        except (OSError, SafetensorError, ValueError) as error:
+            genes = Genes.from_frame(nodes)
+        except (OSError, SafetensorError, ValueError, DataError) as error:
             raise ModelError(f"'{folder}' is no complete run folder: {error}") from error
-        config, genes = Config.resolve(toml=folder / "config.toml"), Genes.from_frame(nodes)
+        config = Config.resolve(toml=folder / "config.toml")
         widths = description["widths"]
         try:
             inputs = GeneInputs(
@@ -141,13 +142,8 @@ class Run:
         to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target.
         """
         known = set(self.genes.symbol)
-        names = []
-        for text in conditions:
-            name = parse_condition(text, known)
-            if name not in names:
-                names.append(name)
+        names = list(dict.fromkeys(self._canonical(text, annotation) for text in conditions))
         outside = {name: tuple(t for t in targets(name) if t not in known) for name in names}
-        self._check_known(outside, annotation)
         mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
         std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
         for group in dict.fromkeys(outside.values()):
@@ -174,15 +170,15 @@ class Run:
         """The learned graph as an edge table (``source``, ``target``, ``relation``, ``weight``)."""
         return edge_table(self.ensemble.pairs(), self.genes)
 
-    def _check_known(self, outside: Mapping[str, tuple[str, ...]], annotation: Annotation | None) -> None:
-        for name, symbols in outside.items():
-            for symbol in symbols:
-                if annotation is None or annotation.is_empty or symbol not in annotation:
-                    hint = did_you_mean(symbol, self.genes.symbol)
-                    raise DataError(
-                        f"condition '{name}': gene '{symbol}' is not in this run{hint}; to predict a gene that the run "
-                        "does not know, describe it with --annotation (and --sequences)"
-                    )
+    def _canonical(self, text: str, annotation: Annotation | None) -> str:
+        """The condition's name; its genes are nodes of the run or known to the annotation."""
+        described = set() if annotation is None else {piece for piece in text.split("+") if piece in annotation}
+        try:
+            return parse_condition(text, described.union(self.genes.symbol))
+        except DataError as error:
+            raise DataError(
+                f"{error}; to predict a gene that the run does not know, describe it with --annotation (and --sequences)"
+            ) from error
 
     def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
         """Features of genes outside the run, encoded as the run's own were."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores; set before torch is imported
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:

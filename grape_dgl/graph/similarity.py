@@ -79,7 +79,7 @@ def degree_threshold(
         return FLOOR
     best = best.sort(descending=True).values
     if wanted and best[wanted - 1] > best[wanted]:
-        return float(best[wanted - 1])
+        return float((best[wanted - 1] + best[wanted]) / 2)  # between edge and no edge, so rounding flips neither
     return float(torch.nextafter(best[wanted], torch.tensor(torch.inf, dtype=u.dtype, device=u.device)))
 
 

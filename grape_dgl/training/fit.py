@@ -91,14 +91,19 @@ class Fit(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Validation on the mean profiles: RMSE over genes, averaged over conditions."""
         if self.validation_part is None:
+            with torch.no_grad():
+                self.model.learn_graph(self.model.represent(self.genes), refresh=True)
             return
         self.log("val_rmse", self.validate(self.validation_part), prog_bar=True)
 
-    def validate(self, part: Perturbations, refresh: bool = False) -> Tensor:
-        """Mean over conditions of the RMSE between predicted and observed mean profile."""
+    def validate(self, part: Perturbations) -> Tensor:
+        """Mean over conditions of the RMSE between predicted and observed mean profile.
+
+        The thresholds are those that the next epoch starts with, so that kept weights have the wanted degree.
+        """
         self.model.eval()
         with torch.no_grad():
-            change, _ = self.model(self.genes, part.targets, refresh)
+            change, _ = self.model(self.genes, part.targets, refresh=True)
         self.model.train()
         error = change + part.control - part.observed
         return error.square().mean(dim=1).sqrt().mean()
@@ -128,7 +133,7 @@ class _Keeper(Checkpoint):
         self._started = time.monotonic()
         if self.checked is not None:  # the untrained model predicts the mean change; no epoch need be worse
             module = cast(Fit, pl_module)
-            self.best = float(module.validate(self.checked, refresh=True))
+            self.best = float(module.validate(self.checked))
             save_weights(module.model, self.weights)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
