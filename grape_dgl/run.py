@@ -177,7 +177,7 @@ class Run:
             return parse_condition(text, described.union(self.genes.symbol))
         except DataError as error:
             raise DataError(
-                f"{error}; to predict a gene that the run does not know, describe it with --annotation (and --sequences)"
+                f"{error}; to predict a gene outside the run, describe it with --annotation (and --sequences)"
             ) from error
 
     def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
