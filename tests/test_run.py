@@ -92,7 +92,7 @@ def test_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path: Path) -> No
     np.testing.assert_allclose(found.change[[0, 4]], run.predict([a, "control"]).change, rtol=0, atol=1e-6)
     assert np.abs(found.change[2] - found.change[1]).max() > 1e-6
     for asked in (None, Annotation.empty()):
-        with pytest.raises(DataError, match=r"gene 'NEW1' is not in this run.*--annotation"):
+        with pytest.raises(DataError, match=r"names a gene that is not known: 'NEW1'.*--annotation"):
             run.predict(["NEW1"], asked)
     with pytest.raises(DataError, match="gene 'NEW3'"):
         run.predict(["NEW3"], annotation)
