@@ -94,7 +94,7 @@ def test_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path: Path) -> No
     for asked in (None, Annotation.empty()):
         with pytest.raises(DataError, match=r"names a gene that is not known: 'NEW1'.*--annotation"):
             run.predict(["NEW1"], asked)
-    with pytest.raises(DataError, match="gene 'NEW3'"):
+    with pytest.raises(DataError, match="not known: 'NEW3'"):
         run.predict(["NEW3"], annotation)
 
 
