@@ -142,6 +142,8 @@ class ModelConfig:
     """Width of each attention head."""
     dropout: float = 0.4
     """On features and attention."""
+    readout: Literal["centred", "plain"] = "centred"
+    """``centred`` reads a gene's state minus its state in the unmasked pass, ``plain`` the state itself (Eq. 12)."""
     ablation: Ablation = "none"
 
     def __post_init__(self) -> None:
@@ -161,6 +163,8 @@ class TrainingConfig:
     """Cells of one optimisation step (the paper: 64). Cells of a condition share their prediction."""
     least_steps: int = 10
     """Steps of an epoch at the least: a small screen takes fewer cells per step."""
+    readout_start: Literal["ridge", "mean"] = "ridge"
+    """The read-out starts at a ridge regression on the states of the aligned model, or at the mean training change."""
     lr: float = 1e-3
     weight_decay: float = 1e-4
     huber_delta: float = 0.7

@@ -16,7 +16,7 @@ from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
-from grape_dgl.nn.incremental import affected_edges, masked_states
+from grape_dgl.nn.incremental import Reached, affected_edges, masked_states
 from grape_dgl.nn.readout import GeneReadout
 from grape_dgl.nn.structure import Representation, Structure, StructureLearner
 
@@ -117,71 +117,68 @@ class GRAPE(nn.Module):
     ) -> Float[Tensor, "conditions measured"]:
         """Eq. 11-12 for all conditions on one graph, with the same dropout masks.
 
-        One unmasked pass and what each condition changes of it, unless ``plain`` or a hub makes a full pass cheaper;
-        both give the same numbers.
+        ``model.readout = "centred"`` reads the difference from the unmasked pass: the same functions as Eq. 12, whose
+        ``b_i`` may hold ``-<w_i, p_i>`` of the unmasked state, but no weight has to cancel what all conditions share.
+        """
+        found = self.states(graph, fused, conditions, plain)
+        seen = found.gene < len(self.readout.weight)
+        column, gene, state = found.column[seen], found.gene[seen], found.state[seen]
+        unmasked = found.unmasked
+        if self.config.model.readout == "centred":
+            state, unmasked = state - unmasked[gene], torch.zeros_like(unmasked)
+        change = self.readout(unmasked[:, None, :]).repeat(len(conditions), 1)
+        return change.index_put((column, gene), self.readout.of(gene, state))
+
+    def states(
+        self,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        conditions: Sequence[Sequence[int]],
+        plain: bool = False,
+    ) -> Reached:
+        """Eq. 11 for all conditions: one unmasked pass and what each condition changes of it.
+
+        ``plain``, or a hub that makes it cheaper, takes a full pass for a condition; both give the same numbers.
         """
         masks = self.messages.draw_masks(graph)
-        if plain or not conditions:
-            return self._full(graph, fused, conditions, masks)
+        if plain:
+            whole = self._full_passes(graph, fused, [(), *conditions], masks)
+            return Reached.everywhere(whole[:, 0], whole[:, 1:])
         edges = sum(len(value) for value in graph.similarity.values())
-        work = affected_edges(graph, conditions, self.config.model.layers)
-        light = torch.nonzero(work <= edges * self.config.model.layers).squeeze(1).tolist()
-        heavy = sorted(set(range(len(conditions))) - set(light))
-        change = fused.new_zeros(len(conditions), len(self.readout.weight))
-        if heavy:
-            full = self._full(graph, fused, [conditions[i] for i in heavy], masks)
-            change = change.index_copy(0, torch.tensor(heavy, device=fused.device), full)
-        if light:
-            fast = self._changes(graph, fused, [conditions[i] for i in light], masks)
-            change = change.index_copy(0, torch.tensor(light, device=fused.device), fast)
-        return change
+        cheap = affected_edges(graph, conditions, self.config.model.layers) <= edges * self.config.model.layers
+        light, heavy = torch.nonzero(cheap).squeeze(1), torch.nonzero(~cheap).squeeze(1)
+        chosen = [conditions[i] for i in light.tolist()]
+        found = masked_states(self.messages, graph, fused, chosen, masks, self.similarity_bias).renumbered(light)
+        if not len(heavy):
+            return found
+        whole = self._full_passes(graph, fused, [conditions[i] for i in heavy.tolist()], masks)
+        return found.joined(Reached.everywhere(found.unmasked, whole).renumbered(heavy))
 
-    def _changes(
+    @property
+    def similarity_bias(self) -> bool:
+        """Whether an edge's similarity enters the attention (METHOD decision 2)."""
+        return self.config.structure.gradient == "task"
+
+    def _full_passes(
         self,
         graph: GeneGraph,
         fused: Float[Tensor, "genes dim"],
         conditions: Sequence[Sequence[int]],
         masks: list[LayerMasks] | None,
-    ) -> Float[Tensor, "conditions measured"]:
-        """The unmasked pass once, its read-out corrected at the genes that a condition reaches."""
-        bias = self.config.structure.gradient == "task"
-        base, column, gene, state = masked_states(self.messages, graph, fused, conditions, masks, bias, self.engine)
-        change = self.readout(base[:, None, :]).repeat(len(conditions), 1)
-        seen = gene < len(self.readout.weight)
-        return change.index_put((column[seen], gene[seen]), self.readout.of(gene[seen], state[seen]))
-
-    def _full(
-        self,
-        graph: GeneGraph,
-        fused: Float[Tensor, "genes dim"],
-        conditions: Sequence[Sequence[int]],
-        masks: list[LayerMasks] | None,
-    ) -> Float[Tensor, "conditions measured"]:
+    ) -> Float[Tensor, "genes conditions width"]:
         """A whole pass per condition, in chunks that fit; backward computes a chunk again instead of keeping it."""
         edges = sum(len(value) for value in graph.similarity.values())
         per_condition = max(edges, len(fused)) * self.config.model.heads * self.config.model.width
         size = max(1, CHUNK_ELEMENTS // per_condition)
-        chunks = [conditions[i : i + size] for i in range(0, len(conditions), size)]
-        if not chunks:
-            return fused.new_zeros(0, len(self.readout.weight))
-        if len(chunks) == 1 or not torch.is_grad_enabled():
-            return torch.cat([self._pass(graph, fused, chunk, masks) for chunk in chunks])
-        return torch.cat(
-            [
-                checkpoint(self._pass, graph, fused, c, masks, use_reentrant=False, preserve_rng_state=False)
-                for c in chunks
-            ]
-        )
 
-    def _pass(
-        self,
-        graph: GeneGraph,
-        fused: Float[Tensor, "genes dim"],
-        conditions: Sequence[Sequence[int]],
-        masks: list[LayerMasks] | None,
-    ) -> Float[Tensor, "conditions measured"]:
-        bias = self.config.structure.gradient == "task"
-        return self.readout(self.messages(graph, mask_perturbed(fused, conditions), masks, bias))
+        def one(chunk: Sequence[Sequence[int]]) -> Tensor:
+            return self.messages(graph, mask_perturbed(fused, chunk), masks, self.similarity_bias)
+
+        chunks = [conditions[i : i + size] for i in range(0, len(conditions), size)]
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([one(chunk) for chunk in chunks], dim=1)
+        parts = [checkpoint(one, chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+        return torch.cat(parts, dim=1)
 
     @torch.no_grad()
     def extend(self, old: GeneInputs, new: GeneInputs) -> tuple[GeneGraph, Float[Tensor, "genes dim"]]:

@@ -27,7 +27,8 @@ from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.features.store import Features
-from grape_dgl.graph.files import read_edges, write_edges
+from grape_dgl.graph.facts import as_text, graph_facts
+from grape_dgl.graph.files import edge_table, read_edges, write_edges
 from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, weights_path
@@ -110,7 +111,10 @@ def train(
     with clock("predict"):
         predictions = observed_beside(run.predict(split.test), screen, control)
         predictions.write(out / "predictions.h5ad")
-        write_edges(run.graph(), out / "graph.tsv.gz")
+        pairs = run.ensemble.pairs()
+        write_edges(edge_table(pairs, run.genes), out / "graph.tsv.gz")
+    facts = graph_facts(pairs, run.genes, screen.conditions)
+    log.info("learned graph: %s", as_text(facts))
     with clock("baselines"):
         changes = {"GRAPE": predictions.change}
         for model in standard_baselines(joined(features)):
@@ -121,6 +125,7 @@ def train(
     write_beside(out / "metrics.csv", lambda path: table.to_csv(path, index=False))
     report = summary(table) | {
         "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
+        "graph": facts,
         "interrupted": result.interrupted,
         "seconds": clock.seconds,
         "peak_memory_mb": peak_memory_mb(),

@@ -8,8 +8,11 @@ from pathlib import Path
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:
-    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old or the new file."""
-    beside = path.with_name(f".part-{path.name}")
+    """``write`` to a name beside ``path`` (same ending), then rename: a reader sees the old or the new file.
+
+    The name is the process's own, so two processes that write one cache do not disturb each other.
+    """
+    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         write(beside)
         os.replace(beside, path)

@@ -86,11 +86,12 @@ def test_both_engines_have_the_same_gradients() -> None:
     assert_same_gradients(gradients(one, first), gradients(other, second))
 
 
+@pytest.mark.parametrize("readout", ["centred", "plain"])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_one_pass_for_all_conditions_equals_a_pass_each(engine: Engine, dropout: float) -> None:
+def test_one_pass_for_all_conditions_equals_a_pass_each(engine: Engine, dropout: float, readout: str) -> None:
     """Incremental = plain, values and gradients, with the same dropout masks."""
-    genes, model = small.inputs(), small.model(engine, model={"dropout": dropout})
+    genes, model = small.inputs(), small.model(engine, model={"dropout": dropout, "readout": readout})
     model.train()
     found = []
     for plain in (False, True):
@@ -130,13 +131,29 @@ def test_order_of_targets_does_not_matter() -> None:
     assert torch.equal(one, other)
 
 
-def test_control_is_the_unmasked_pass() -> None:
-    genes, model = small.inputs(), small.model().eval()
+@pytest.mark.parametrize("plain", [True, False])
+def test_control_is_the_unmasked_pass(plain: bool) -> None:
+    """Eq. 12 on unmasked states; nothing but the bias where the read-out is centred on them."""
+    genes, model = small.inputs(), small.model(model={"readout": "plain"}).eval()
     z = model.represent(genes)
     graph = model.graph(model.learn_graph(z).pairs, genes.coding)
     wanted = model.readout(model.messages(graph, z.fused[:, None]))
-    torch.testing.assert_close(change(model, genes, [()]), wanted, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(change(model, genes, [()], plain), wanted, rtol=1e-10, atol=1e-12)
     assert bool(wanted.any())
+    centred = small.model().eval()
+    centred.readout.bias.data = torch.randn(small.MEASURED, dtype=torch.float64)
+    torch.testing.assert_close(change(centred, genes, [()], plain)[0], centred.readout.bias, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_centred_readout_is_the_plain_one_with_another_bias(plain: bool) -> None:
+    """``b_i - <w_i, p_i>`` of the unmasked state in place of ``b_i``: the same function."""
+    genes, centred, other = small.inputs(), small.model().eval(), small.model(model={"readout": "plain"}).eval()
+    other.load_state_dict(centred.state_dict())
+    unmasked = change(other, genes, [()])[0]
+    torch.testing.assert_close(
+        change(centred, genes, plain=plain), change(other, genes) - unmasked, rtol=1e-9, atol=1e-11
+    )
 
 
 def test_training_path_is_the_prediction_path() -> None:
@@ -298,7 +315,8 @@ def test_extend_with_an_unlinked_gene_predicts_as_before() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_whole_pass_under_autocast(engine: Engine) -> None:
-    genes, model = small.inputs(dtype=torch.float32), small.model(engine, dtype=torch.float32).eval()
+    genes = small.inputs(dtype=torch.float32)
+    model = small.model(engine, dtype=torch.float32, model={"readout": "plain"}).eval()
     plain = change(model, genes, plain=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = change(model, genes, plain=True)

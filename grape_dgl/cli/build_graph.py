@@ -40,10 +40,9 @@ def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> Non
     config = resolve_config(**options)
     screen = load_screen(**options)
 
-    import numpy as np
-
     from grape_dgl.data.catalog import default_cache
     from grape_dgl.features.encode import encode
+    from grape_dgl.graph.facts import graph_facts
     from grape_dgl.graph.files import MEANING, edge_table, write_edges, write_graphml
     from grape_dgl.pipeline import build_graph
     from grape_dgl.run import gene_inputs
@@ -53,21 +52,10 @@ def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> Non
     features = encode(genes, config.features, (options["cache"] or default_cache()) / "features")
     pairs, thresholds = build_graph(gene_inputs(genes, features), config)
     edges = edge_table(pairs, genes)
-    degree = pairs.degrees(len(genes)).cpu().numpy()
-    counts = edges["relation"].value_counts()
-    by_type = {"c": genes.coding, "n": ~genes.coding}
-    facts = {
-        "nodes": {kind: int(mask.sum()) for kind, mask in by_type.items()},
-        "edges": {relation: int(counts.get(relation, 0)) for relation in ("cc", "cn", "nn")},
-        "mean_degree": round(float(degree.mean()), 3),
-        "degree_quantiles": {f"{q}%": int(np.percentile(degree, q)) for q in (0, 25, 50, 75, 95, 100)},
-        "isolated": {kind: int((degree[mask] == 0).sum()) for kind, mask in by_type.items()},
-        "isolated_targets": [
-            name for name in screen.conditions if not degree[screen.targets(name)].any()
-        ],
+    facts = graph_facts(pairs, genes, screen.conditions) | {
         "thresholds": {name: round(value, 6) for name, value in thresholds.items()},
         "meaning": MEANING,
-    }  # fmt: skip
+    }
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_edges(edges, out / "graph.tsv.gz")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from grape_dgl.cli.options import PATH, check_output, data_options, echo_json, json_option, load_screen, output_options
-from grape_dgl.errors import ConfigError, GrapeError
+from grape_dgl.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,11 +98,10 @@ def _write(path: Path, genes: Genes, features: Mapping[str, Features]) -> None:
     """``symbol``, and per modality the values and ``present_<modality>``; text without pickle."""
     import numpy as np
 
+    from grape_dgl.writing import write_beside
+
     arrays: dict[str, Any] = {"symbol": genes.symbol.astype(str), "measured": np.arange(len(genes)) < genes.measured}
     for name, one in features.items():
         arrays |= {name: one.values, f"present_{name}": one.present}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, **arrays)
-    except OSError as error:
-        raise GrapeError(f"cannot write '{path}': {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_beside(path, lambda beside: np.savez_compressed(beside, **arrays))

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import pooch
 
 from grape_dgl.errors import DownloadError
+from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
@@ -37,7 +38,7 @@ def cached(target: Path, url: str) -> bool:
     record = target.with_suffix(".sha256")
     found = pooch.file_hash(str(target))
     if not record.exists():
-        _write(record, found)
+        _record(record, found)
     expected = record.read_text(encoding="ascii", errors="replace").strip()
     if found != expected:
         raise DownloadError(
@@ -99,7 +100,7 @@ def _install(received: Path, target: Path, url: str) -> None:
         record = target.with_suffix(".sha256")
         record.unlink(missing_ok=True)
         os.replace(whole, target)
-        _write(record, digest)
+        _record(record, digest)
 
 
 def _unpack(archive: Path, target: Path) -> None:
@@ -129,8 +130,5 @@ def _leaves_folder(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a small text file in one step."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text + "\n", encoding="ascii")
-    os.replace(partial, path)
+def _record(path: Path, digest: str) -> None:
+    write_beside(path, lambda beside: beside.write_text(digest + "\n", encoding="ascii"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from grape_dgl.errors import DataError
+from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
@@ -121,11 +121,7 @@ def _save(path: Path, rows: Mapping[bytes, np.ndarray], encoder: Encoder) -> Non
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            part.write_bytes(save(tensors, metadata={"source": json.dumps(dict(encoder.source), sort_keys=True)}))
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        content = save(tensors, metadata={"source": json.dumps(dict(encoder.source), sort_keys=True)})
+        write_beside(path, lambda part: part.write_bytes(content))
     except OSError as error:
         log.warning("cannot write the feature cache '%s': %s; the features are used without it", path, error)

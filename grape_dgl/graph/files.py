@@ -19,17 +19,21 @@ MEANING = "Undirected learned similarity of genes (GRAPE, Eq. 9): not evidence o
 
 def edge_table(pairs: Pairs, genes: Genes) -> pd.DataFrame:
     """A row per undirected edge: ``source``, ``target``, ``relation`` (cc, cn, nn), ``weight``; strongest first."""
-    first, second = pairs.first.cpu().numpy(), pairs.second.cpu().numpy()
-    number_coding = genes.coding[first].astype(int) + genes.coding[second].astype(int)
     table = pd.DataFrame(
         {
-            "source": genes.symbol[first],
-            "target": genes.symbol[second],
-            "relation": np.array(["nn", "cn", "cc"])[number_coding],
+            "source": genes.symbol[pairs.first.cpu().numpy()],
+            "target": genes.symbol[pairs.second.cpu().numpy()],
+            "relation": edge_relations(pairs, genes),
             "weight": pairs.value.detach().cpu().numpy(),
         }
     )
     return table.sort_values("weight", ascending=False, kind="stable", ignore_index=True)
+
+
+def edge_relations(pairs: Pairs, genes: Genes) -> np.ndarray:
+    """cc, cn or nn of every pair [pairs]."""
+    coding = genes.coding.astype(int)
+    return np.array(["nn", "cn", "cc"])[coding[pairs.first.cpu().numpy()] + coding[pairs.second.cpu().numpy()]]
 
 
 def write_edges(table: pd.DataFrame, path: Path) -> None:

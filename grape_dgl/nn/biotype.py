@@ -114,7 +114,7 @@ class MessagePassing(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [d_in] + [width] * layers
-        self.heads, self.dropout, self.sizes = heads, dropout, sizes
+        self.heads, self.dropout, self.sizes, self.engine = heads, dropout, sizes, engine
         self.layers = nn.ModuleList(BiotypeAttention(d, width, heads, schema, engine) for d in sizes[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
 

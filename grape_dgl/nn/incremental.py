@@ -8,14 +8,14 @@ anything stays, is computed anew. Values and gradients equal a full pass per con
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grape_dgl.engine import Engine, bipartite, weighted_sum
+from grape_dgl.engine import bipartite, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.nn.biotype import GATv2, LayerMasks, MessagePassing, edge_bias
 
@@ -75,6 +75,34 @@ class RelationPass:
         return _divide(self.numerator, self.denominator)
 
 
+@dataclass(frozen=True)
+class Reached:
+    """States of Eq. 11: those of the unmasked pass, and a row wherever a condition may differ from it."""
+
+    unmasked: Float[Tensor, "genes width"]
+    column: Int[Tensor, " rows"]
+    """The condition of a row."""
+    gene: Int[Tensor, " rows"]
+    state: Float[Tensor, "rows width"]
+
+    @classmethod
+    def everywhere(
+        cls, unmasked: Float[Tensor, "genes width"], states: Float[Tensor, "genes conditions width"]
+    ) -> Reached:
+        """A row for every gene and condition."""
+        gene, column = torch.meshgrid(*(torch.arange(n, device=states.device) for n in states.shape[:2]), indexing="ij")
+        return cls(unmasked, column.flatten(), gene.flatten(), states.flatten(0, 1))
+
+    def renumbered(self, columns: Int[Tensor, " conditions"]) -> Reached:
+        """The same rows where condition ``i`` is number ``columns[i]`` of a longer list."""
+        return replace(self, column=columns[self.column])
+
+    def joined(self, other: Reached) -> Reached:
+        """The rows of both."""
+        names = ("column", "gene", "state")
+        return replace(self, **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names})
+
+
 def masked_states(
     messages: MessagePassing,
     graph: GeneGraph,
@@ -82,12 +110,9 @@ def masked_states(
     conditions: Sequence[Sequence[int]],
     masks: list[LayerMasks] | None,
     similarity_bias: bool,
-    engine: Engine,
-) -> tuple[
-    Float[Tensor, "genes width"], Int[Tensor, " rows"], Int[Tensor, " rows"], Float[Tensor, "rows width"]
-]:  # fmt: skip
-    """Eq. 11 for all conditions: the unmasked states, and (condition, gene, state) wherever a condition differs."""
-    step = _Step(messages, graph, edge_bias(graph, similarity_bias), engine)
+) -> Reached:
+    """Eq. 11 for all conditions at once; rows are the genes within reach of a condition's perturbed genes."""
+    step = _Step(messages, graph, edge_bias(graph, similarity_bias))
     states = graph.split(fused)
     changed = _perturbed(graph, fused, conditions)
     for number in range(len(messages.layers)):
@@ -98,7 +123,7 @@ def masked_states(
         columns.append(part.key // of_type)
         genes.append(graph.order[kind][part.key % of_type])
         rows.append(part.state)
-    return graph.merge(states), torch.cat(columns), torch.cat(genes), torch.cat(rows)
+    return Reached(graph.merge(states), torch.cat(columns), torch.cat(genes), torch.cat(rows))
 
 
 def affected_edges(graph: GeneGraph, conditions: Sequence[Sequence[int]], layers: int) -> Float[Tensor, " conditions"]:
@@ -139,8 +164,8 @@ def _perturbed(
 class _Step:
     """One layer for the unmasked pass and for everything that differs from it."""
 
-    def __init__(self, messages: MessagePassing, graph: GeneGraph, bias: dict[str, Tensor], engine: Engine) -> None:
-        self.messages, self.graph, self.bias, self.engine = messages, graph, bias, engine
+    def __init__(self, messages: MessagePassing, graph: GeneGraph, bias: dict[str, Tensor]) -> None:
+        self.messages, self.graph, self.bias = messages, graph, bias
         self.size = {kind: len(rows) for kind, rows in graph.order.items()}
         self.outgoing, self.incoming = {}, {}
         for source, relation, target in graph.schema.relations:
@@ -257,7 +282,7 @@ class _Step:
         return _divide(numerator, denominator)
 
     def _relation(self, src: Tensor, dst: Tensor, sources: int, targets: int) -> Any:
-        return bipartite(self.engine, src, dst, sources, targets)
+        return bipartite(self.messages.engine, src, dst, sources, targets)
 
 
 def _parts(key: Int[Tensor, " rows"], of_type: int) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:

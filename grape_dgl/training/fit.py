@@ -25,6 +25,8 @@ from grape_dgl.errors import ModelError
 from grape_dgl.losses import direction_loss, expression_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.perturbations import Perturbations
+from grape_dgl.training.probe import probe
 from grape_dgl.training.weights import load_weights, save_weights
 
 log = logging.getLogger("grape_dgl")
@@ -40,19 +42,6 @@ class FitResult:
     interrupted: bool
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-class Perturbations:
-    """Conditions as tensors: node ids of their targets, control mean and observed mean [conditions, measured]."""
-
-    def __init__(self, screen: Screen, conditions: Sequence[str], control: ControlHalves, device: torch.device) -> None:
-        self.targets = [screen.targets(name).tolist() for name in conditions]
-
-        def stack(rows: list[Any]) -> Tensor:
-            return torch.stack([torch.as_tensor(row, dtype=torch.float32) for row in rows]).to(device)
-
-        self.control = stack([screen.control_mean(control.model, name) for name in conditions])
-        self.observed = stack([screen.mean(name) for name in conditions])
 
 
 class Fit(L.LightningModule):
@@ -105,8 +94,7 @@ class Fit(L.LightningModule):
         with torch.no_grad():
             change, _ = self.model(self.genes, part.targets, refresh=True)
         self.model.train()
-        error = change + part.control - part.observed
-        return error.square().mean(dim=1).sqrt().mean()
+        return part.rmse(change)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         t = self.settings.training
@@ -197,7 +185,9 @@ def fit(
     trained = Perturbations(screen, train, control, place)
     checked = Perturbations(screen, validation, control, place) if validation else None
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
-        model.readout.bias.copy_((trained.observed - trained.control).mean(dim=0))
+        model.readout.bias.copy_(trained.change.mean(dim=0))
+    if t.readout_start == "ridge":
+        log.info("the read-out starts at its ridge solution, penalty %g", probe(model, genes, trained, checked))
     keeper = _Keeper(log_file, weights, checked)
     callbacks: list[Callback] = [keeper]
     if checked is not None and t.patience:

@@ -174,8 +174,8 @@ def test_incremental_pass_equals_dense_with_gradients(engine: Engine, coding: li
     messages = passing(graph, engine).train()
     masks = messages.draw_masks(graph)
     fused = draw(8, 5, seed=7).requires_grad_()
-    base, column, gene, state = masked_states(messages, graph, fused, conditions, masks, biased, engine)
-    fast = base[:, None].expand(-1, len(conditions), -1).index_put((gene, column), state)
+    found = masked_states(messages, graph, fused, conditions, masks, biased)
+    fast = found.unmasked[:, None].expand(-1, len(conditions), -1).index_put((found.gene, found.column), found.state)
     slow = []
     for targets in conditions:
         keep = torch.ones(8, 1, dtype=torch.float64)

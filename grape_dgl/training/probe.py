@@ -1,0 +1,82 @@
+"""The read-out's start: a ridge regression per gene on what each condition changes of the gene's state.
+
+Training everything from a random read-out at once spoils the aligned representation before the read-out has learned to
+use it; solving the last layer first and going on from there keeps it (Kumar et al. 2022, "Fine-tuning can distort
+pretrained features").
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.nn.incremental import Reached
+from grape_dgl.training.perturbations import Perturbations
+
+PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)
+"""Tried in this order; each is a share of the mean squared length of the change of a state."""
+DEFAULT_PENALTY = 1.0
+"""Without validation conditions."""
+BLOCK = 256
+"""Genes solved at once."""
+
+
+@torch.no_grad()
+def probe(model: GRAPE, genes: GeneInputs, train: Perturbations, validation: Perturbations | None) -> float:
+    """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``; returns the penalty.
+
+    The bias is the mean change of the training conditions, the penalty the one with the best validation RMSE.
+    """
+    was_training = model.training
+    model.eval()
+    z = model.represent(genes)
+    graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
+    found = model.states(graph, z.fused, train.targets)
+    mean = train.change.mean(dim=0)
+
+    def use(penalty: float) -> None:
+        weight = ridge(found, train.change - mean, penalty)
+        model.readout.weight.copy_(weight)
+        model.readout.bias.copy_(mean)
+        if model.config.model.readout == "plain":
+            model.readout.bias.sub_((weight * found.unmasked[: len(weight)]).sum(-1))
+
+    best = DEFAULT_PENALTY
+    if validation is not None:
+        scores = {}
+        for penalty in PENALTIES:
+            use(penalty)
+            scores[penalty] = float(validation.rmse(model.propagate(graph, z.fused, validation.targets)))
+        best = min(scores, key=lambda penalty: scores[penalty])
+    use(best)
+    model.train(was_training)
+    return best
+
+
+def ridge(
+    found: Reached, residual: Float[Tensor, "conditions measured"], penalty: float
+) -> Float[Tensor, "measured width"]:
+    """Per gene ``argmin_w sum_c (residual_c - <w, p_c - p>)^2 + penalty * s |w|^2``, p the unmasked state.
+
+    ``s`` is the mean of ``|p_c - p|^2`` over measured genes and conditions: a share that no unit of the states changes.
+    """
+    conditions, measured = residual.shape
+    order = torch.argsort(found.gene, stable=True)
+    order = order[found.gene[order] < measured]
+    gene, column = found.gene[order], found.column[order]
+    change = (found.state[order] - found.unmasked[gene]).double()
+    width = change.shape[1]
+    scale = change.square().sum() / (measured * conditions)
+    damping = torch.eye(width, dtype=torch.double, device=change.device) * penalty * scale.clamp(min=1e-12)
+    ends = torch.searchsorted(gene, torch.arange(0, measured + BLOCK, BLOCK, device=gene.device)).tolist()
+    weights = []
+    for number, start in enumerate(range(0, measured, BLOCK)):
+        rows = slice(ends[number], ends[number + 1])
+        size = min(BLOCK, measured - start)
+        x = change.new_zeros(size, conditions, width)
+        x[gene[rows] - start, column[rows]] = change[rows]
+        y = residual[:, start : start + size].T.double()[:, :, None]
+        weights.append(torch.linalg.solve(x.mT @ x + damping, x.mT @ y).squeeze(2))
+    return torch.cat(weights).to(residual.dtype)
