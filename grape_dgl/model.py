@@ -94,7 +94,7 @@ class GRAPE(nn.Module):
         """Eq. 9, 11: the heterograph of ``pairs``."""
         if self.config.structure.gradient == "regulariser":
             pairs = Pairs(pairs.first, pairs.second, pairs.value.detach())
-        return gene_graph(pairs, coding, self.engine, biotypes=self.schema is BIOTYPE)
+        return gene_graph(pairs, coding, self.engine, biotypes=self.schema == BIOTYPE)
 
     def forward(
         self, genes: GeneInputs, conditions: Sequence[Sequence[int]], refresh: bool = False

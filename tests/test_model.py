@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 
@@ -17,6 +18,7 @@ from grape_dgl.errors import ConfigError
 from grape_dgl.graph.hetero import GeneGraph, Pairs
 from grape_dgl.losses import structure_loss
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
+from grape_dgl.nn.incremental import affected_edges
 
 ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 CONDITIONS: tuple[tuple[int, ...], ...] = ((), (0,), (1, 2), (7,), (21,), (4, 5, 6))
@@ -322,6 +324,60 @@ def test_a_whole_pass_under_autocast(engine: Engine) -> None:
         out = change(model, genes, plain=True)
     assert torch.isfinite(out).all()
     assert torch.corrcoef(torch.stack([out.float().flatten(), plain.flatten()]))[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_copy_of_a_model_predicts_the_same(engine: Engine) -> None:
+    genes, model = small.inputs(), small.model(engine).eval()
+    assert torch.equal(change(copy.deepcopy(model), genes), change(model, genes))
+
+
+def hub_and_chain(genes: int) -> Pairs:
+    """Gene 0 is linked to five sixths of all genes; the others form a chain."""
+    ends = 5 * genes // 6
+    first, second = [0] * ends + list(range(ends + 1, genes - 1)), [*range(1, ends + 1), *range(ends + 2, genes)]
+    value = torch.linspace(0.2, 0.9, len(first), dtype=torch.float64)
+    return Pairs(torch.tensor(first), torch.tensor(second), value)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_hub_takes_full_passes_and_changes_nothing(engine: Engine) -> None:
+    """A condition that perturbs a hub is cheaper in full, others are corrected; together they equal a pass each."""
+    genes = small.inputs(60)
+    sections = {"model": {"ablation": "no_gsl", "dropout": 0.3}, "structure": {"sparsity": "0.01"}}
+    model = small.model(engine, given=hub_and_chain(60), genes=genes, **sections)
+    model.train()
+    conditions = [(0,), (55,), (5, 58), (), (0, 45), (59,)]
+    graph = model.graph(model.learn_graph(model.represent(genes)).pairs, genes.coding)
+    edges = sum(len(value) for value in graph.similarity.values())
+    heavy = affected_edges(graph, conditions, 2) > 2 * edges
+    assert heavy.tolist() == [True, False, False, False, True, False]
+    found = []
+    for plain in (False, True):
+        torch.manual_seed(11)
+        out = change(model, genes, conditions, plain)
+        found.append((out, gradients(model, out.square().sum())))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-9, atol=1e-11)
+    assert_same_gradients(found[0][1], found[1][1], 1e-8)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_min_neighbours_links_every_known_gene(engine: Engine) -> None:
+    """Every gene's two best pairs are edges, those of a gene attached later too; all else is as before."""
+    genes, new = small.inputs(), small.inputs(genes=2, seed=9)
+    sections = {"sparsity": "degree:1", "min_neighbours": 2}
+    model = small.model(engine, structure=sections).eval()
+    structure = model(genes, [()])[1]
+    degrees = structure.pairs.degrees(small.GENES)
+    known = torch.arange(small.GENES) != 22
+    assert (degrees[known] >= 2).all() and degrees[22] == 0
+    without = small.model(engine, structure={"sparsity": "degree:1"}).eval()
+    fewer = without(genes, [()])[1].pairs
+    assert edges(fewer).items() <= edges(structure.pairs).items() and (fewer.degrees(small.GENES)[known] < 2).any()
+    torch.testing.assert_close(change(model, genes), change(model, genes, plain=True), rtol=1e-9, atol=1e-11)
+    graph, _ = model.extend(genes, new)
+    added = sum(len(value) for value in graph.similarity.values()) - (2 * len(structure.pairs) + small.GENES)
+    assert added >= 2 * (2 * 2) + 2  # two edges both ways and a self-loop for each new gene
 
 
 def test_no_conditions_at_all() -> None:

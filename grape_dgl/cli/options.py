@@ -136,7 +136,7 @@ READ_SCREEN = (
 # --- configuration ---------------------------------------------------------------------------------------------------
 
 CONFIG = (
-    click.option("--preset", type=click.Choice(list(PRESETS)), help="Named set of settings to start from [paper]."),
+    click.option("--preset", type=click.Choice(list(PRESETS)), help="Named set of settings to start from [default]."),
     click.option("--config", "toml", type=PATH, metavar="TOML",
                  help="Settings of a file, such as a run's config.toml."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE",

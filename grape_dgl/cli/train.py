@@ -34,7 +34,8 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     """Train GRAPE on DATA and score it on held-out conditions beside control, mean and linear.
 
     Writes the run folder: config.toml, split.json, model/, log.csv, graph.tsv.gz, nodes.tsv, predictions.h5ad,
-    metrics.csv and metrics.json. Ctrl-C ends the training after the epoch in hand and writes the run all the same.
+    metrics.csv and metrics.json. Ctrl-C ends the training after the epoch in hand, writes the run all the same, and
+    exits with 130.
 
     \b
     Examples:
@@ -56,6 +57,8 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty())
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
+    if report["interrupted"]:
+        raise click.exceptions.Exit(130)
 
 
 def score_table(report: dict[str, Any]) -> str:

@@ -191,7 +191,12 @@ class StructureLearner(nn.Module):
         known = torch.cat([old.known, genes.known])
         place = torch.arange(len(known), device=values.device)[None, :]
         mine = len(old.known) + torch.arange(len(values), device=values.device)[:, None]
-        keep = (values >= self.thresholds[-1]) & (place < mine) & known[None, :] & genes.known[:, None]
+        possible = (place < mine) & known[None, :] & genes.known[:, None]
+        values = values.masked_fill(~possible, -torch.inf)
+        keep = values >= self.thresholds[-1]
+        if k := min(self.config.min_neighbours, values.shape[1]):
+            best = values.topk(k, dim=1)
+            keep = keep.scatter(1, best.indices, keep.gather(1, best.indices) | (best.values >= FLOOR))
         new, other = torch.nonzero(keep, as_tuple=True)
         return new + len(old.known), other, values[new, other]
 

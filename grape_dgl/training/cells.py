@@ -22,9 +22,10 @@ class CellBatch(NamedTuple):
 
 
 class CellBatches(IterableDataset[CellBatch]):
-    """All cells of ``conditions`` once per epoch, in steps of about ``size`` cells, at least ``least_steps``.
+    """All cells of ``conditions`` once per epoch, in steps of about ``size`` cells.
 
-    The order is a pure function of (seed, epoch), so a resumed run sees the same batches.
+    A small screen passes its cells several times, for ``least_steps`` steps of ``size`` cells (or of all it has): a
+    cell more costs next to nothing, and a step on few cells is noise. The order is a pure function of (seed, epoch).
     """
 
     def __init__(self, screen: Screen, conditions: Sequence[str], size: int, seed: int, least_steps: int = 1) -> None:
@@ -33,14 +34,17 @@ class CellBatches(IterableDataset[CellBatch]):
         self.rows = np.concatenate(rows)
         self.condition = np.repeat(np.arange(len(rows)), [len(r) for r in rows])
         self.screen, self.seed, self.epoch = screen, seed, 0
-        self.steps = min(max(least_steps, round(len(self.rows) / size)), len(self.rows))
+        self.size = min(size, len(self.rows))
+        self.steps = max(least_steps, round(len(self.rows) / self.size))
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[CellBatch]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.rows))
+        rng = np.random.default_rng([self.seed, self.epoch])
         self.epoch += 1
-        for part in np.array_split(order, self.steps):
+        cells = max(self.steps * self.size, len(self.rows))
+        passes = [rng.permutation(len(self.rows)) for _ in range(-(-cells // len(self.rows)))]
+        for part in np.array_split(np.concatenate(passes)[:cells], self.steps):
             expression = torch.from_numpy(self.screen.expression[self.rows[part]].toarray())
             yield CellBatch(expression, torch.from_numpy(self.condition[part]))

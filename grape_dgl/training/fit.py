@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import signal
 import threading
 import time
@@ -53,6 +54,7 @@ class Fit(L.LightningModule):
         super().__init__()
         self.model, self.settings = model, config
         self.genes, self.train_part, self.validation_part = genes, train, validation
+        self.penalty = math.nan
 
     def training_step(self, batch: CellBatch, batch_idx: int) -> Tensor:
         here, place = torch.unique(batch.condition, return_inverse=True)
@@ -77,8 +79,14 @@ class Fit(L.LightningModule):
         self.log("edges", float(len(structure.pairs)), on_step=False, on_epoch=True, batch_size=1)
         return loss
 
+    def solve_readout(self) -> None:
+        """The read-out in closed form on the representation as it is now, where the settings want it."""
+        if self.settings.training.readout == "ridge":
+            self.penalty = probe(self.model, self.genes, self.train_part, self.validation_part)
+
     def on_train_epoch_end(self) -> None:
         """Validation on the mean profiles: RMSE over genes, averaged over conditions."""
+        self.solve_readout()
         if self.validation_part is None:
             with torch.no_grad():
                 self.model.learn_graph(self.model.represent(self.genes), refresh=True)
@@ -113,16 +121,18 @@ class _Keeper(Checkpoint):
     def __init__(self, log_file: Path, weights: Path, checked: Perturbations | None) -> None:
         self.log_file, self.weights, self.checked = log_file, weights, checked
         self.history: list[dict[str, float]] = []
-        self.best, self.best_epoch, self.interrupted = float("inf"), -1, False
+        self.best, self.best_epoch, self.best_penalty, self.interrupted = math.inf, -1, math.nan, False
         self._started = 0.0
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
-        if self.checked is not None:  # the untrained model predicts the mean change; no epoch need be worse
-            module = cast(Fit, pl_module)
-            self.best = float(module.validate(self.checked))
-            save_weights(module.model, self.weights)
+        module = cast(Fit, pl_module)
+        module.solve_readout()
+        if self.checked is not None:  # no epoch need be worse than the start
+            self._keep(module, float(module.validate(self.checked)), epoch=-1)
+            for stopper in trainer.early_stopping_callbacks:
+                stopper.best_score = torch.tensor(self.best)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._on_signal(trainer))
@@ -148,8 +158,11 @@ class _Keeper(Checkpoint):
             writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
         score = row["val_rmse"] if self.checked is not None else -float(trainer.current_epoch)
         if score < self.best:
-            self.best, self.best_epoch = score, trainer.current_epoch
-            save_weights(cast(Fit, pl_module).model, self.weights)
+            self._keep(cast(Fit, pl_module), score, trainer.current_epoch)
+
+    def _keep(self, module: Fit, score: float, epoch: int) -> None:
+        self.best, self.best_epoch, self.best_penalty = score, epoch, module.penalty
+        save_weights(module.model, self.weights)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for number, handler in self._previous.items():
@@ -174,7 +187,8 @@ def fit(
     """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
 
     The read-out bias of Eq. 12 starts at the mean change of the training conditions, so what is learned is what a
-    condition does beyond it; this start counts as epoch -1 in the choice of the best.
+    condition does beyond it; this start counts as epoch -1 in the choice of the best. A read-out that is solved (see
+    ``probe``) is solved once more at the end, on the conditions of ``train`` and ``validation`` together.
 
     Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
     each best epoch, so an interrupted run is usable; ``log_file`` (CSV) gains a row per epoch.
@@ -186,8 +200,6 @@ def fit(
     checked = Perturbations(screen, validation, control, place) if validation else None
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
         model.readout.bias.copy_(trained.change.mean(dim=0))
-    if t.readout_start == "ridge":
-        log.info("the read-out starts at its ridge solution, penalty %g", probe(model, genes, trained, checked))
     keeper = _Keeper(log_file, weights, checked)
     callbacks: list[Callback] = [keeper]
     if checked is not None and t.patience:
@@ -206,6 +218,10 @@ def fit(
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
         trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
     load_weights(model, weights)
+    if t.readout == "ridge" and checked is not None:
+        both = Perturbations(screen, [*train, *validation], control, place)
+        probe(model, genes, both, penalty=keeper.best_penalty)
+        save_weights(model, weights)
     return FitResult(
         epochs=len(keeper.history),
         best_epoch=keeper.best_epoch,

@@ -1,8 +1,10 @@
-"""The read-out's start: a ridge regression per gene on what each condition changes of the gene's state.
+"""The read-out in closed form: a ridge regression per gene on what each condition changes of the gene's state.
 
-Training everything from a random read-out at once spoils the aligned representation before the read-out has learned to
-use it; solving the last layer first and going on from there keeps it (Kumar et al. 2022, "Fine-tuning can distort
-pretrained features").
+Training everything from a blank read-out spoils the aligned representation before the read-out has learned to use it;
+solving the last layer first and going on from there keeps it (Kumar et al. 2022, "Fine-tuning can distort pretrained
+features and underperform out-of-distribution").
+
+Differs: the paper learns the read-out with the rest (``training.readout = "gradient"``).
 """
 
 from __future__ import annotations
@@ -24,10 +26,17 @@ BLOCK = 256
 
 
 @torch.no_grad()
-def probe(model: GRAPE, genes: GeneInputs, train: Perturbations, validation: Perturbations | None) -> float:
-    """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``; returns the penalty.
+def probe(
+    model: GRAPE,
+    genes: GeneInputs,
+    train: Perturbations,
+    validation: Perturbations | None = None,
+    penalty: float = DEFAULT_PENALTY,
+) -> float:
+    """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``; returns the penalty used.
 
-    The bias is the mean change of the training conditions, the penalty the one with the best validation RMSE.
+    The bias is the mean change of these conditions. With ``validation`` the penalty is that of ``PENALTIES`` with the
+    best RMSE there.
     """
     was_training = model.training
     model.eval()
@@ -36,23 +45,22 @@ def probe(model: GRAPE, genes: GeneInputs, train: Perturbations, validation: Per
     found = model.states(graph, z.fused, train.targets)
     mean = train.change.mean(dim=0)
 
-    def use(penalty: float) -> None:
-        weight = ridge(found, train.change - mean, penalty)
+    def use(tried: float) -> None:
+        weight = ridge(found, train.change - mean, tried)
         model.readout.weight.copy_(weight)
         model.readout.bias.copy_(mean)
         if model.config.model.readout == "plain":
             model.readout.bias.sub_((weight * found.unmasked[: len(weight)]).sum(-1))
 
-    best = DEFAULT_PENALTY
     if validation is not None:
         scores = {}
-        for penalty in PENALTIES:
-            use(penalty)
-            scores[penalty] = float(validation.rmse(model.propagate(graph, z.fused, validation.targets)))
-        best = min(scores, key=lambda penalty: scores[penalty])
-    use(best)
+        for tried in PENALTIES:
+            use(tried)
+            scores[tried] = float(validation.rmse(model.propagate(graph, z.fused, validation.targets)))
+        penalty = min(scores, key=lambda tried: scores[tried])
+    use(penalty)
     model.train(was_training)
-    return best
+    return penalty
 
 
 def ridge(

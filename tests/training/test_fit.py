@@ -6,6 +6,7 @@ import copy
 import csv
 import dataclasses
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from grape_dgl.losses import direction_loss, expression_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.align import align
 from grape_dgl.training.cells import CellBatch, CellBatches
-from grape_dgl.training.fit import Fit, FitResult, Perturbations, fit
+from grape_dgl.training.fit import Fit, FitResult, fit
+from grape_dgl.training.perturbations import Perturbations
+from grape_dgl.training.probe import PENALTIES, probe
 from grape_dgl.training.weights import load_weights, save_weights
 
 NAMES = ("G00", "G01", "G00+G02", "G03")
@@ -46,7 +49,7 @@ def new(genes: GeneInputs, **sections: Any) -> GRAPE:
 def run(
     folder: Path, screen: Screen, genes: GeneInputs, validation: tuple[str, ...] = VAL, seed: int = 0, **training: Any
 ) -> tuple[GRAPE, FitResult]:
-    model = new(genes, training=training, model={"dropout": 0.2})
+    model = new(genes, training={"readout": "gradient"} | training, model={"dropout": 0.2})
     model.readout.weight.data.zero_()
     files = {"weights": folder / "w.safetensors", "log_file": folder / "log.csv"}
     return model, fit(model, genes, screen, screen.control_halves(0), TRAIN, validation, seed=seed, **files)
@@ -67,6 +70,16 @@ def test_cells_come_once_per_epoch_in_an_order_of_seed_and_epoch(screen: Screen)
     assert not torch.equal(first[0].expression, second[0].expression)
     assert torch.equal(next(iter(CellBatches(screen, TRAIN, 50, 3))).expression, first[0].expression)
     assert not torch.equal(next(iter(CellBatches(screen, TRAIN, 50, 4))).expression, first[0].expression)
+
+
+@pytest.mark.parametrize(("size", "each"), [(50, 50), (2000, 120)])
+def test_a_small_screen_passes_its_cells_several_times(screen: Screen, size: int, each: int) -> None:
+    """At least ``least_steps`` steps of the wanted size, or of all cells; no cell comes more than once more often."""
+    batches = list(CellBatches(screen, TRAIN, size, seed=3, least_steps=7))
+    assert [len(b.condition) for b in batches] == [each] * 7
+    rows = [tuple(cell) for b in batches for cell in b.expression.tolist()]
+    counts = np.array(list(Counter(rows).values()))
+    assert len(counts) == 120 and counts.max() - counts.min() <= 1
 
 
 def test_eq13_17_18_of_one_step(screen: Screen, genes: GeneInputs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,8 +135,36 @@ def test_model_is_left_at_the_best_validation_epoch(tmp_path: Path, screen: Scre
     assert rmse == pytest.approx(min(scores), rel=1e-5)
 
 
+def test_a_solved_readout_ends_on_training_and_validation_conditions(
+    tmp_path: Path, screen: Screen, genes: GeneInputs
+) -> None:
+    """It is the ridge solution of the kept representation on all four conditions, and the file holds it."""
+    model, result = run(tmp_path, screen, genes, epochs=2, readout="ridge")
+    both = Perturbations(screen, (*TRAIN, *VAL), screen.control_halves(0), torch.device("cpu"))
+    torch.testing.assert_close(model.readout.bias, both.change.mean(dim=0))
+    weights = []
+    for penalty in PENALTIES:
+        other = copy.deepcopy(model)
+        probe(other, genes, both, penalty=penalty)
+        weights.append(other.readout.weight)
+    assert any(torch.allclose(model.readout.weight, weight, rtol=1e-4, atol=1e-6) for weight in weights)
+    stored = new(genes, model={"dropout": 0.2})
+    load_weights(stored, tmp_path / "w.safetensors")
+    assert torch.equal(stored.readout.weight, model.readout.weight)
+    assert result.best_validation <= min(row["val_rmse"] for row in result.history)
+
+
+def test_a_solved_readout_starts_no_worse_than_the_mean(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
+    """With its highest penalty it is nearly the mean, so the start is about as good or better on validation."""
+    part = Perturbations(screen, VAL, screen.control_halves(0), torch.device("cpu"))
+    mean = Perturbations(screen, TRAIN, screen.control_halves(0), torch.device("cpu")).change.mean(dim=0)
+    _, result = run(tmp_path, screen, genes, epochs=1, readout="ridge")
+    assert result.best_validation is not None
+    assert result.best_validation < 1.02 * float(part.rmse(mean[None]))
+
+
 def test_early_stopping(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
-    """Two epochs without a better score end it."""
+    """Two epochs without a better score end it; the start counts as epoch -1."""
     _, result = run(tmp_path, screen, genes, epochs=40, patience=2, lr=0.1)
     assert result.epochs < 40 and result.epochs == result.best_epoch + 3
 
