@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -113,7 +113,7 @@ class Fit(L.LightningModule):
 
 
 class _Keeper(Checkpoint):
-    """Writes the log after every epoch and the weights after every best one; a signal ends after the epoch in hand.
+    """Writes the log after every epoch and the weights after every best one.
 
     A ``Checkpoint``, since Lightning calls these after the module has logged its validation score.
     """
@@ -121,9 +121,8 @@ class _Keeper(Checkpoint):
     def __init__(self, log_file: Path, weights: Path, checked: Perturbations | None) -> None:
         self.log_file, self.weights, self.checked = log_file, weights, checked
         self.history: list[dict[str, float]] = []
-        self.best, self.best_epoch, self.best_penalty, self.interrupted = math.inf, -1, math.nan, False
+        self.best, self.best_epoch, self.best_penalty = math.inf, -1, math.nan
         self._started = 0.0
-        self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
@@ -133,18 +132,6 @@ class _Keeper(Checkpoint):
             self._keep(module, float(module.validate(self.checked)), epoch=-1)
             for stopper in trainer.early_stopping_callbacks:
                 stopper.best_score = torch.tensor(self.best)
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._on_signal(trainer))
-
-    def _on_signal(self, trainer: L.Trainer) -> Callable[[int, Any], None]:
-        def stop(number: int, frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = trainer.should_stop = True
-            log.warning("interrupted: finishing this epoch, then writing the run (again to stop at once)")
-
-        return stop
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         names = ("loss", "mse", "direction", "structure", "edges", "val_rmse")
@@ -164,10 +151,34 @@ class _Keeper(Checkpoint):
         self.best, self.best_epoch, self.best_penalty = score, epoch, module.penalty
         save_weights(module.model, self.weights)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+
+class _StopNow(BaseException):
+    """A second signal; Lightning would turn a KeyboardInterrupt into the end of the process."""
+
+
+class _Signals(Callback):
+    """SIGINT and SIGTERM end the training after the epoch in hand, a second one at once.
+
+    Handlers are set when the training starts, since Lightning sets its own before that.
+    """
+
+    def __init__(self) -> None:
+        self.received = False
+        self._previous: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def stop(number: int, frame: Any) -> None:
+            if self.received:
+                raise _StopNow
+            self.received = trainer.should_stop = True
+            log.warning("interrupted: finishing this epoch, then writing the run (again to stop at once)")
+
+        if threading.current_thread() is threading.main_thread():  # no other may handle signals
+            self._previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore(self) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._previous = {}
 
 
 def fit(
@@ -201,7 +212,8 @@ def fit(
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
         model.readout.bias.copy_(trained.change.mean(dim=0))
     keeper = _Keeper(log_file, weights, checked)
-    callbacks: list[Callback] = [keeper]
+    signals = _Signals()
+    callbacks: list[Callback] = [keeper, signals]
     if checked is not None and t.patience:
         callbacks.append(EarlyStopping("val_rmse", patience=t.patience, check_on_train_epoch_end=True))
     if progress:
@@ -216,7 +228,12 @@ def fit(
             logger=False, enable_model_summary=False, enable_progress_bar=progress,
         )  # fmt: skip
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
-        trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
+        try:
+            trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
+        except _StopNow:
+            raise KeyboardInterrupt from None
+        finally:
+            signals.restore()
     load_weights(model, weights)
     if t.readout == "ridge" and checked is not None:
         both = Perturbations(screen, [*train, *validation], control, place)
@@ -226,7 +243,7 @@ def fit(
         epochs=len(keeper.history),
         best_epoch=keeper.best_epoch,
         best_validation=keeper.best if checked is not None else None,
-        interrupted=keeper.interrupted,
+        interrupted=signals.received,
         seconds=time.monotonic() - started,
         history=keeper.history,
     )
