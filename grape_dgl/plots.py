@@ -73,6 +73,7 @@ def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figu
     fills = ["#c8553d" if name == gene else "#d9d9d9" for name in network]
     nx.draw_networkx_nodes(network, places, ax=axes, node_size=sizes, node_color=fills)
     nx.draw_networkx_labels(network, places, ax=axes, font_size=7)
+    axes.legend(title="relation", fontsize=7, title_fontsize=7)
     axes.set_title(f"{gene}: learned similarity, not regulation")
     axes.set_axis_off()
     return figure

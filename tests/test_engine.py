@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from engines import ENGINES, needs_dgl
 from torch import Tensor
 
 from grape_dgl import engine as seam
 from grape_dgl.engine import Engine, bipartite, choose_engine, default_engine, graph, simple_graph
 from grape_dgl.errors import ConfigError
 
-ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3]), torch.tensor([1, 1, 1, 0, 2, 2])
 SOURCES, TARGETS = 4, 5  # targets 3 and 4 hear nobody
 
@@ -122,6 +122,7 @@ def test_autocast_does_not_reach_the_kernels(engine: Engine, name: str) -> None:
     torch.testing.assert_close(inside, plain, rtol=0, atol=0)
 
 
+@needs_dgl
 def test_choice_of_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_engine("torch", "cuda") == "torch"
     assert choose_engine("auto", "cuda") == "torch" == default_engine("cuda")

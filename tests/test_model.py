@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 import small
 import torch
+from engines import BOTH, ENGINES, needs_dgl
 from torch import Tensor
 
 import grape_dgl.model
@@ -20,7 +21,6 @@ from grape_dgl.losses import structure_loss
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
 from grape_dgl.nn.incremental import affected_edges
 
-ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 CONDITIONS: tuple[tuple[int, ...], ...] = ((), (0,), (1, 2), (7,), (21,), (4, 5, 6))
 
 
@@ -68,21 +68,23 @@ def test_masking_by_hand() -> None:
     assert masked[:, 2].tolist() == [[1.0, 2.0], [0.0, 0.0], [5.0, 6.0]]
 
 
+@needs_dgl
 @pytest.mark.parametrize("ablation", ["none", "no_gsl", "no_biotype", "only_fusion"])
 @pytest.mark.parametrize("gradient", ["task", "regulariser"])
 def test_both_engines_agree(ablation: Ablation, gradient: str) -> None:
     """Float32, the whole model, 1e-6."""
     genes = small.inputs(dtype=torch.float32)
     sections = {"model": {"ablation": ablation}, "structure": {"gradient": gradient}}
-    one, other = (small.model(e, dtype=torch.float32, **sections) for e in ENGINES)
+    one, other = (small.model(e, dtype=torch.float32, **sections) for e in BOTH)
     other.load_state_dict(one.state_dict())
     torch.testing.assert_close(change(one, genes), change(other, genes), rtol=1e-6, atol=1e-6)
     assert edges(one(genes, [()])[1].pairs).keys() == edges(other(genes, [()])[1].pairs).keys()
 
 
+@needs_dgl
 def test_both_engines_have_the_same_gradients() -> None:
     genes = small.inputs()
-    one, other = (small.model(engine) for engine in ENGINES)
+    one, other = (small.model(engine) for engine in BOTH)
     losses = [m(genes, CONDITIONS) for m in (one, other)]
     first, second = (x.square().sum() + structure_loss(s) for x, s in losses)
     assert_same_gradients(gradients(one, first), gradients(other, second))

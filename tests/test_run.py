@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from engines import needs_dgl
 
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
@@ -42,6 +43,7 @@ def conditions(run: Run) -> list[str]:
     return [a, f"{b}+{a}", f"{a}+{b}+{c}", "control"]
 
 
+@needs_dgl
 def test_saved_is_loaded_in_both_engines(trained: tuple[Run, Path]) -> None:
     run, folder = trained
     wanted = run.predict(conditions(run))

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from engines import ENGINES
 
 from grape_dgl.engine import Engine, TorchRelation
 from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 
-ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 CODING = torch.tensor([True, False, True, False, True])
 PAIRS = Pairs(torch.tensor([0, 0, 1]), torch.tensor([2, 1, 3]), torch.tensor([0.5, 0.25, 0.75]))
 

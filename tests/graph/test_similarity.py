@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from dense import average, similarity, threshold
+from engines import ENGINES
 from torch import Tensor
 
 from grape_dgl.engine import Engine
@@ -22,8 +23,6 @@ from grape_dgl.graph.similarity import (
     pairs_above,
     weigh_pairs,
 )
-
-ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

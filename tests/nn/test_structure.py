@@ -5,6 +5,7 @@ from __future__ import annotations
 import dense
 import pytest
 import torch
+from engines import ENGINES
 from torch import Tensor
 
 from grape_dgl.config import StructureConfig
@@ -20,7 +21,6 @@ from grape_dgl.nn.structure import (
     gcn_weights,
 )
 
-ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 GENES, DIM = 10, 8
 MEMBERS = ("seq", "text", "fus")
 

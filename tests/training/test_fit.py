@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import small
 import torch
+from engines import needs_dgl
 from evaluation.screens import simulated
 
 from grape_dgl.config import AlignmentConfig
@@ -213,6 +214,7 @@ def test_training_sees_only_its_own_conditions(tmp_path: Path, screen: Screen, g
         torch.testing.assert_close(weight, found[1][name], rtol=1e-6, atol=1e-7)
 
 
+@needs_dgl
 def test_weights_saved_are_loaded(tmp_path: Path, genes: GeneInputs) -> None:
     for engine in ("dgl", "torch"):
         model = small.model(engine, genes=genes, dtype=torch.float32, measured=60)

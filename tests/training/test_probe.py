@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import small
 import torch
+from engines import ENGINES
 from evaluation.screens import simulated
 from sklearn.linear_model import Ridge
 
@@ -73,7 +74,7 @@ def test_ridge_equals_scikit_learn(monkeypatch: pytest.MonkeyPatch, block: int) 
 
 
 @pytest.mark.parametrize("readout", ["centred", "plain"])
-@pytest.mark.parametrize("engine", ["dgl", "torch"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_probe_predicts_what_a_ridge_on_states_predicts(
     screen: Screen, genes: GeneInputs, engine: Engine, readout: str
 ) -> None:
