@@ -2,8 +2,8 @@
 
 A default lives here and nowhere else. Precedence: defaults < preset < TOML file < ``--set section.key=value``.
 The preset ``paper`` has the numbers of the paper where it gives one, the authors' released value otherwise. The
-defaults differ from it in the read-out alone: it reads the difference from the unmasked pass and is solved as a ridge
-regression, since learned as printed it stays at the mean of the training conditions (README, "Results").
+defaults differ from it in the cells of a step and in the read-out: it reads the difference from the unmasked pass and
+is solved as a ridge regression, since learned as printed it stays at the mean of the training conditions (README).
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class AlignmentConfig:
     epochs: int = 10
     batch: int = 32
     lr: float = 1e-3
+    weight_decay: float = 1e-4
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -153,6 +154,12 @@ class ModelConfig:
             _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
         _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share from 0 to below 1")
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the model may know of a gene; a screen need not have both."""
+        only = self.ablation.removeprefix("only_")
+        return (only,) if only in ("seq", "text") else ("seq", "text")
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
@@ -202,6 +209,12 @@ class Config:
             "structure.heads",
             self.structure.heads,
             f"a divisor of model.hidden = {self.model.hidden}",
+        )
+        _check(
+            not (self.model.ablation == "no_gsl" and self.structure.min_neighbours),
+            "structure.min_neighbours",
+            self.structure.min_neighbours,
+            "0 with the ablation no_gsl, which learns no graph",
         )
 
     @classmethod
@@ -263,7 +276,10 @@ class Config:
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "default": {},
-    "paper": {"model": {"readout": "plain"}, "training": {"readout": "gradient"}},
+    "paper": {
+        "model": {"readout": "plain"},
+        "training": {"readout": "gradient", "cells_per_step": 64, "least_steps": 1},
+    },
 }
 
 

@@ -151,6 +151,11 @@ def _exact(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
+def float64(tensor: Tensor) -> Tensor:
+    """``tensor`` in double precision, on the CPU where its device (MPS) has none."""
+    return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
+
+
 def add_ends(
     relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, "targets *rest"]
 ) -> Float[Tensor, "edges *rest"]:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from grape_dgl.engine import float64
 from grape_dgl.nn.structure import Structure
 
 
@@ -17,16 +18,16 @@ def structure_loss(structure: Structure) -> Float[Tensor, ""]:
     float64 and clamped before the root; 0 where G = G_agg (``no_gsl``), since the root has no gradient there.
     Differs: divided by the number of genes; the paper prints neither this nor a weight.
     """
-    prior = structure.prior.value.double()
+    prior = float64(structure.prior.value)
     if not structure.units:
         return structure.prior.value.new_zeros(())
-    units, a = [u.double() for u in structure.units], structure.channels.double()
+    units, a = [float64(u) for u in structure.units], float64(structure.channels)
     grams = torch.stack([torch.stack([(u.T @ v).square().sum() for v in units]) for u in units])  # [hops hops]
     diagonal = torch.stack([u.square().sum() for u in units])
     learned = a @ grams @ a
-    cross = 2 * (structure.learned_on_prior.double() * prior).sum() + a @ diagonal
+    cross = 2 * (float64(structure.learned_on_prior) * prior).sum() + a @ diagonal
     squared = learned - 2 * cross + 2 * prior.square().sum() + len(units[0])
-    return (squared.clamp(min=1e-12).sqrt() / len(units[0])).to(structure.channels.dtype)
+    return (squared.clamp(min=1e-12).sqrt() / len(units[0])).to(structure.channels)
 
 
 def expression_loss(

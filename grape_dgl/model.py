@@ -49,7 +49,7 @@ class GeneInputs:
 
 
 class GRAPE(nn.Module):
-    """The whole model; training, prediction and explanation call the same :meth:`forward`.
+    """The whole model; training and prediction call the same methods, which :meth:`forward` strings together.
 
     ``widths`` are the feature widths by modality (``text``, ``seq``), ``measured`` the number of genes with expression.
     ``given`` is a fixed prior graph in place of Eq. 3-5.
@@ -60,17 +60,29 @@ class GRAPE(nn.Module):
     ) -> None:
         super().__init__()
         m, s = config.model, config.structure
-        self.config, self.engine, self.given = config, engine, given
-        only = m.ablation.removeprefix("only_") if m.ablation in ("only_text", "only_seq") else None
-        self.modalities = tuple(sorted(name for name in widths if only in (None, name)))
+        self.config, self.engine = config, engine
+        for part in ("first", "second", "value"):  # kept in the run's inputs, not in the weights
+            self.register_buffer(f"given_{part}", None if given is None else getattr(given, part), persistent=False)
+        self.modalities = tuple(name for name in m.modalities if name in widths)
         self.project = nn.ModuleDict({name: Projection(widths[name], m.hidden) for name in self.modalities})
         self.discriminate = nn.ModuleDict({name: Discriminator(m.hidden) for name in self.modalities})
         self.fuse = Fusion(self.modalities, m.hidden)
-        members = {"only_fusion": ("fus",)}.get(m.ablation, self.modalities if only else (*self.modalities, "fus"))
+        alone = len(m.modalities) == 1
+        members = {"only_fusion": ("fus",)}.get(m.ablation, self.modalities if alone else (*self.modalities, "fus"))
         self.structure = StructureLearner(members, m.hidden, s, engine, learn=m.ablation != "no_gsl")
         self.schema = HOMOGENEOUS if m.ablation == "no_biotype" else BIOTYPE
         self.messages = MessagePassing(m.hidden, m.width, m.heads, m.layers, m.dropout, self.schema, engine)
         self.readout = GeneReadout(measured, m.width)
+
+    @property
+    def given(self) -> Pairs | None:
+        """The fixed prior graph, where there is one."""
+        first, second, value = (getattr(self, f"given_{part}") for part in ("first", "second", "value"))
+        return None if first is None else Pairs(first, second, value)
+
+    def described(self, genes: GeneInputs) -> Bool[Tensor, " genes"]:
+        """Genes of which the model knows anything: perturbing another one could not be told from perturbing none."""
+        return torch.stack([genes.present[m] for m in self.modalities]).any(dim=0)
 
     def freeze_statistics(self, genes: GeneInputs) -> None:
         """Fix the feature standardisation on the training genes; called once, before training."""
@@ -83,8 +95,7 @@ class GRAPE(nn.Module):
         """Eq. 2 and the members of M: ``Z_m`` and ``Z_fus`` [genes, d]."""
         z = {m: self.project[m](genes.values[m]) for m in self.modalities}
         present = {m: genes.present[m] for m in self.modalities}
-        known = torch.stack(list(present.values())).any(dim=0)
-        return Representation({**z, "fus": self.fuse(z, present)}, {**present, "fus": known})
+        return Representation({**z, "fus": self.fuse(z, present)}, {**present, "fus": self.described(genes)})
 
     def learn_graph(self, genes: Representation, refresh: bool = False) -> Structure:
         """Eq. 3-10: this step's graph."""
@@ -115,18 +126,21 @@ class GRAPE(nn.Module):
         conditions: Sequence[Sequence[int]],
         plain: bool = False,
     ) -> Float[Tensor, "conditions measured"]:
-        """Eq. 11-12 for all conditions on one graph, with the same dropout masks.
+        """Eq. 11-12 for all conditions on one graph, with the same dropout masks."""
+        return self.read(self.states(graph, fused, conditions, plain), len(conditions))
 
-        ``model.readout = "centred"`` reads the difference from the unmasked pass: the same functions as Eq. 12, whose
-        ``b_i`` may hold ``-<w_i, p_i>`` of the unmasked state, but no weight has to cancel what all conditions share.
+    def read(self, found: Reached, conditions: int) -> Float[Tensor, "conditions measured"]:
+        """Eq. 12 on the states of so many conditions.
+
+        ``model.readout = "centred"`` reads the difference from the unmasked pass: the same functions, since ``b_i`` may
+        hold ``-<w_i, p_i>`` of the unmasked state, but no weight has to cancel what all conditions share.
         """
-        found = self.states(graph, fused, conditions, plain)
         seen = found.gene < len(self.readout.weight)
         column, gene, state = found.column[seen], found.gene[seen], found.state[seen]
         unmasked = found.unmasked
         if self.config.model.readout == "centred":
             state, unmasked = state - unmasked[gene], torch.zeros_like(unmasked)
-        change = self.readout(unmasked[:, None, :]).repeat(len(conditions), 1)
+        change = self.readout(unmasked[:, None, :]).repeat(conditions, 1)
         return change.index_put((column, gene), self.readout.of(gene, state))
 
     def states(

@@ -21,7 +21,7 @@ from grape_dgl.baselines.standard import standard_baselines
 from grape_dgl.config import Config
 from grape_dgl.data.conditions import targets
 from grape_dgl.data.screen import ControlHalves, Screen
-from grape_dgl.data.splits import Split, make_split
+from grape_dgl.data.splits import PARTS, Split, make_split
 from grape_dgl.engine import choose_engine
 from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
@@ -35,6 +35,7 @@ from grape_dgl.run import Run, gene_inputs, resolve_device, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.fit import fit
+from grape_dgl.training.interruption import Interruption
 from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
@@ -71,43 +72,44 @@ def train(
 
     with clock("features"):
         perturbed = {gene for condition in screen.conditions for gene in targets(condition)}
-        features = encode(screen.genes, config.features, cache, targets=perturbed)
+        features = encode(screen.genes, config.features, cache, perturbed, config.model.modalities)
     inputs = gene_inputs(screen.genes, features)
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     _clear(out)
     write_beside(out / "config.toml", lambda path: path.write_text(config.to_toml(), encoding="utf-8"))
     write_beside(out / "split.json", lambda path: split.to_json(path))
 
-    members = []
-    for number in range(config.training.ensemble):
-        member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
-        with clock("align"):
-            align(member, inputs.to(device), config.alignment, seed + number)
-        with clock("train"):
-            result = fit(
-                member, inputs, screen, control, split.train, split.val,
-                weights=weights_path(out, number), log_file=out / ("log.csv" if number == 0 else f"log-{number}.csv"),
-                seed=seed + number, device=device, progress=progress,
+    members: list[GRAPE] = []
+    with Interruption() as interruption:
+        for number in range(config.training.ensemble):
+            member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
+            with clock("align"):
+                align(member, inputs.to(device), config.alignment, seed + number)
+            if members and interruption.received:
+                break
+            with clock("train"):
+                result = fit(
+                    member, inputs, screen, control, split.train, split.val, seed=seed + number, device=device,
+                    weights=weights_path(out, number), log_file=out / (f"log-{number}.csv" if number else "log.csv"),
+                    progress=progress, interruption=interruption,
+                )  # fmt: skip
+            log.info(
+                "model %d of %d: %d epochs in %.0f s, best epoch %d%s",
+                number + 1, config.training.ensemble, result.epochs, result.seconds, result.best_epoch,
+                "" if result.best_validation is None else f" (validation RMSE {result.best_validation:.4f})",
             )  # fmt: skip
-        log.info(
-            "model %d of %d: %d epochs in %.0f s, best epoch %d%s",
-            number + 1, config.training.ensemble, result.epochs, result.seconds, result.best_epoch,
-            "" if result.best_validation is None else f" (validation RMSE {result.best_validation:.4f})",
-        )  # fmt: skip
-        members.append(member)
-        if result.interrupted:
-            break
-
-    part = {name: kind for kind in ("train", "val", "test") for name in getattr(split, kind)}
-    run = Run(
-        config=config,
-        genes=screen.genes,
-        control=screen.control_mean(control.model),
-        ensemble=ready(members, inputs.to(device)),
-        feature_sources={m: f.source for m, f in features.items()},
-        conditions=part,
-    )
-    run.save(out)
+            members.append(member)
+            run = Run(
+                config=config,
+                genes=screen.genes,
+                control=screen.control_mean(control.model),
+                ensemble=ready(members, inputs.to(device)),
+                feature_sources={m: f.source for m, f in features.items()},
+                conditions={name: part for part in PARTS for name in getattr(split, part)},
+            )
+            run.save(out)
+            if interruption.received:
+                break
     with clock("predict"):
         predictions = observed_beside(run.predict(split.test), screen, control)
         predictions.write(out / "predictions.h5ad")
@@ -126,7 +128,7 @@ def train(
     report = summary(table) | {
         "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
         "graph": facts,
-        "interrupted": result.interrupted,
+        "interrupted": interruption.received,
         "seconds": clock.seconds,
         "peak_memory_mb": peak_memory_mb(),
         "versions": versions(),
@@ -160,13 +162,13 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
 
 
 def joined(features: Mapping[str, Features]) -> np.ndarray:
-    """All modalities side by side [genes, d], each standardised over the genes that have it, else 0."""
+    """All modalities side by side [genes, d], each column standardised over the genes that have it, else 0."""
     parts = []
     for feature in features.values():
         rows = feature.values[feature.present]
         spread = rows.std(axis=0)
         part = np.zeros_like(feature.values)
-        part[feature.present] = (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1) / len(spread) ** 0.5
+        part[feature.present] = (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
         parts.append(part)
     return np.concatenate(parts, axis=1)
 
@@ -232,15 +234,7 @@ def _clear(out: Path) -> None:
     """An empty run folder: the artefacts of an earlier run are removed, other files are left alone."""
     if (out / "model").is_dir():
         shutil.rmtree(out / "model")
-    for pattern in (
-        "config.toml",
-        "split.json",
-        "log*.csv",
-        "graph.tsv.gz",
-        "nodes.tsv",
-        "predictions.h5ad",
-        "metrics.*",
-    ):
-        for path in out.glob(pattern):
-            path.unlink()
+    single = ("config.toml", "split.json", "log.csv", "graph.tsv.gz", "nodes.tsv", "predictions.h5ad")
+    for path in (*(out / name for name in (*single, "metrics.csv", "metrics.json")), *out.glob("log-[0-9]*.csv")):
+        path.unlink(missing_ok=True)
     (out / "model").mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
-from grape_dgl.data.conditions import parse_condition, targets
+from grape_dgl.data.conditions import detect_parser, targets
 from grape_dgl.data.genes import Genes
 from grape_dgl.engine import choose_engine
 from grape_dgl.errors import DataError, ModelError
@@ -75,13 +75,12 @@ class Run:
         model = folder / "model"
         model.mkdir(parents=True, exist_ok=True)
         inputs = self.ensemble.genes
-        tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
-        tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
+        tensors = {f"values.{m}": x.cpu().numpy() for m, x in inputs.values.items()}
+        tensors |= {f"present.{m}": x.cpu().numpy() for m, x in inputs.present.items()}
         tensors["control"] = self.control
         given = self.ensemble.members[0].given
         if given is not None:
-            tensors |= {"prior.first": given.first.numpy(), "prior.second": given.second.numpy()}
-            tensors["prior.value"] = given.value.numpy()
+            tensors |= {f"prior.{part}": getattr(given, part).cpu().numpy() for part in ("first", "second", "value")}
         description = {
             "format": FORMAT,
             "members": len(self.ensemble.members),
@@ -111,27 +110,33 @@ class Run:
         except (OSError, SafetensorError, ValueError, DataError) as error:
             raise ModelError(f"'{folder}' is no complete run folder: {error}") from error
         config = Config.resolve(toml=folder / "config.toml")
-        widths = description["widths"]
         try:
+            widths, number_of_members = description["widths"], int(description["members"])
+            sources, conditions = description["features"], description["conditions"]
             inputs = GeneInputs(
                 {m: torch.from_numpy(tensors[f"values.{m}"]) for m in widths},
                 {m: torch.from_numpy(tensors[f"present.{m}"]) for m in widths},
                 torch.from_numpy(genes.coding),
             )
             control = tensors["control"]
-        except KeyError as error:
-            raise ModelError(f"'{folder}/model/inputs.safetensors' lacks {error}; the run folder is altered") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"'{folder}/model' lacks {error}; the run folder is altered") from error
         given = None
         if "prior.first" in tensors:
             given = Pairs(*(torch.from_numpy(tensors[f"prior.{part}"]) for part in ("first", "second", "value")))
         place = resolve_device(device)
         members = []
-        for number in range(description["members"]):
+        for number in range(number_of_members):
             member = GRAPE(config, widths, genes.measured, choose_engine(engine, place), given)
             load_weights(member, weights_path(folder, number))
             members.append(member)
         ensemble = ready(members, inputs).to(place)
-        return cls(config, genes, control, ensemble, description["features"], description["conditions"])
+        return cls(config, genes, control, ensemble, sources, conditions)
+
+    @property
+    def described(self) -> np.ndarray:
+        """bool [genes]: nodes of which the model knows anything, so that perturbing them means something."""
+        return self.ensemble.members[0].described(self.ensemble.genes).cpu().numpy()
 
     def predict(
         self, conditions: Sequence[str], annotation: Annotation | None = None, cache: Path | None = None
@@ -139,11 +144,18 @@ class Run:
         """Predicted expression change of every measured gene for ``conditions`` in any accepted spelling.
 
         A target may be any node of the run or, with an ``annotation`` that describes it, any other gene: it is attached
-        to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target.
+        to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target, ModelError
+        for another gene on a run whose prior graph was given.
         """
         known = set(self.genes.symbol)
         names = list(dict.fromkeys(self._canonical(text, annotation) for text in conditions))
         outside = {name: tuple(t for t in targets(name) if t not in known) for name in names}
+        bare = self.genes.symbol[~self.described]
+        if empty := sorted({t for name in names for t in targets(name)}.intersection(bare)):
+            raise DataError(
+                f"nothing is known of {len(empty)} of the genes to perturb ({', '.join(empty[:10])}): the run has no "
+                "description or sequence of them that its model uses; train with an annotation that describes them"
+            )
         mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
         std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
         for group in dict.fromkeys(outside.values()):
@@ -172,26 +184,38 @@ class Run:
 
     def _canonical(self, text: str, annotation: Annotation | None) -> str:
         """The condition's name; its genes are nodes of the run or known to the annotation."""
-        described = set() if annotation is None else {piece for piece in text.split("+") if piece in annotation}
+        nodes = set(self.genes.symbol)
         try:
-            return parse_condition(text, described.union(self.genes.symbol))
+            return detect_parser([text], nodes, strict=True).parse(text)
         except DataError as error:
+            if annotation is not None and not annotation.is_empty:
+                return detect_parser([text], nodes | annotation.symbols, strict=True).parse(text)
             raise DataError(
                 f"{error}; to predict a gene outside the run, describe it with --annotation (and --sequences)"
             ) from error
 
     def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
         """Features of genes outside the run, encoded as the run's own were."""
+        member = self.ensemble.members[0]
+        if member.given is not None:
+            raise ModelError(
+                f"{', '.join(symbols)} is no node of this run, whose prior graph was given (train --graph): its "
+                "edges there are not known; train again with the gene in data and graph"
+            )
         fresh = annotation.describe(list(symbols), [""] * len(symbols), measured=0)
-        features = encode(fresh, self.config.features, cache)
+        features = encode(fresh, self.config.features, cache, modalities=member.modalities)
         values, present = {}, {}
         for modality, width in self.ensemble.genes.widths.items():
             known = features.get(modality)
+            if known is not None and dict(known.source) != self.feature_sources[modality]:
+                raise ModelError(
+                    f"the {modality} features of this run came from {self.feature_sources[modality]}, and now "
+                    f"{dict(known.source)} is installed: its vectors do not fit; use the model of the run"
+                )
             values[modality] = torch.zeros(len(symbols), width) if known is None else torch.from_numpy(known.values)
             has = np.zeros(len(symbols), dtype=bool) if known is None else known.present
             present[modality] = torch.from_numpy(has)
-        device = self.ensemble.genes.coding.device
-        return GeneInputs(values, present, torch.from_numpy(fresh.coding)).to(device)
+        return GeneInputs(values, present, torch.from_numpy(fresh.coding)).to(self.ensemble.genes.coding.device)
 
 
 def weights_path(folder: Path, member: int) -> Path:

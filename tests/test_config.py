@@ -21,7 +21,19 @@ def test_defaults_are_those_of_the_paper() -> None:
     t = c.training
     assert (t.epochs, t.lr, t.weight_decay, t.huber_delta) == (100, 1e-3, 1e-4, 0.7)
     assert c.split.train == 0.7 and c.structure.regulariser == 1.0
-    assert c == Config.resolve() == Config.resolve("paper")
+    assert c == Config.resolve() == Config.resolve("default")
+
+
+def test_the_paper_preset_differs_in_read_out_and_batch_alone() -> None:
+    """METHOD: batch 64 cells, Eq. 12 as printed and learned with the rest."""
+    default, paper = (Config.resolve(name).to_dict() for name in ("default", "paper"))
+    differing = {(s, n): v for s, values in paper.items() for n, v in values.items() if default[s][n] != v}
+    assert differing == {
+        ("model", "readout"): "plain",
+        ("training", "readout"): "gradient",
+        ("training", "cells_per_step"): 64,
+        ("training", "least_steps"): 1,
+    }
 
 
 def test_precedence(tmp_path: Path) -> None:
@@ -98,6 +110,17 @@ def test_unknown_preset_and_file(tmp_path: Path) -> None:
     (tmp_path / "flat.toml").write_text("model = 3")
     with pytest.raises(ConfigError, match="expected a section such as"):
         Config.resolve(toml=tmp_path / "flat.toml")
+
+
+@pytest.mark.parametrize(("ablation", "wanted"), [("none", 2), ("only_seq", 1), ("only_text", 1), ("no_gsl", 2)])
+def test_modalities_of_an_ablation(ablation: str, wanted: int) -> None:
+    found = Config.resolve(settings=[f"model.ablation={ablation}"]).model.modalities
+    assert len(found) == wanted and (wanted == 2 or found == (ablation.removeprefix("only_"),))
+
+
+def test_no_gsl_has_no_learned_graph_to_add_neighbours_to() -> None:
+    with pytest.raises(ConfigError, match="min_neighbours.*no_gsl"):
+        Config.resolve(settings=["model.ablation=no_gsl", "structure.min_neighbours=2"])
 
 
 def test_every_default_passes_its_own_check() -> None:

@@ -20,6 +20,7 @@ from grape_dgl.data.catalog import resolve
 from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.splits import make_split
+from grape_dgl.errors import DataError, ModelError
 from grape_dgl.pipeline import train
 from grape_dgl.run import Run
 
@@ -158,12 +159,13 @@ def test_train_again_with_force_split_file_and_ensemble(
     (out / "model" / "weights-7.safetensors").write_bytes(b"old")
     (out / "log-3.csv").write_text("old")
     (out / "notes.txt").write_text("mine")
+    (out / "logbook.csv").write_text("mine")
     capsys.readouterr()
     flags = ["--split", str(folder / "split.json"), "--ensemble", "2", "--epochs", "1", "--force", "--json"]
     assert main(["train", DEMO, "--out", str(out), *FLAGS, *flags]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report == json.loads((out / "metrics.json").read_text())
-    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"notes.txt", "log-1.csv"}
+    assert {path.name for path in out.iterdir()} == ARTEFACTS | {"notes.txt", "logbook.csv", "log-1.csv"}
     assert not (out / "model" / "weights-7.safetensors").exists()
     found = ad.read_h5ad(out / "predictions.h5ad")
     assert list(found.obs_names) == json.loads((folder / "split.json").read_text())["test"]
@@ -184,6 +186,10 @@ def test_build_graph_feeds_train(screen: Screen, tmp_path: Path, capsys: pytest.
     given = run.ensemble.members[0].given
     assert given is not None and len(given) == len(edges)
     back = Run.load(tmp_path / "run")
+    table = tmp_path / "new.tsv"
+    table.write_text("symbol\tdescription\nNEW1\tsomething new\n")
+    with pytest.raises(ModelError, match="NEW1 is no node of this run, whose prior graph was given"):
+        back.predict(["NEW1"], Annotation.from_files([table]))
     name = [str(screen.genes.symbol[0])]
     np.testing.assert_allclose(back.predict(name).change, run.predict(name).change, rtol=0, atol=1e-6)
 
@@ -205,7 +211,9 @@ def test_predict_all_single_and_from_file(folder: Path, tmp_path: Path) -> None:
     symbols = list(pd.read_csv(folder / "nodes.tsv", sep="\t")["symbol"])
     out = tmp_path / "all.h5ad"
     assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 0
-    assert list(ad.read_h5ad(out).obs_names) == symbols
+    described = Run.load(folder).described
+    assert not described.all()  # what nothing is known of cannot be told from no perturbation
+    assert list(ad.read_h5ad(out).obs_names) == [s for s, known in zip(symbols, described, strict=True) if known]
     assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 1  # exists
     (tmp_path / "list.txt").write_text(f"# mine\n{symbols[0]}\n\n{symbols[1]}+ctrl\n")
     flags = ["--from-file", str(tmp_path / "list.txt"), "-o", str(out), "--force"]
@@ -240,6 +248,14 @@ def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert {path.stem for path in paths} == {f"change-{condition}", f"network-{gene}", "training"}
         assert all(path.read_bytes().startswith(magic) for path in paths)
     assert main(["plot", str(tmp_path)]) == 1
+
+
+def test_a_modality_that_the_screen_lacks(tmp_path: Path) -> None:
+    source = resolve(DEMO)
+    screen = read_screen(source.path, annotation=Annotation.from_files(source.annotation))
+    with pytest.raises(DataError, match="no gene has a DNA sequence; give --annotation or --sequences"):
+        train(screen, tmp_path / "run", Config.resolve(settings=[*SMALL, "model.ablation=only_seq"]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_settings_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

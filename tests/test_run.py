@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_saved_is_loaded_in_both_engines(trained: tuple[Run, Path]) -> None:
     for engine in ("dgl", "torch"):
         other = Run.load(folder, engine=engine, device="cpu").predict(conditions(run))
         np.testing.assert_allclose(other.change, wanted.change, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=3e-6)  # of a difference of two
 
 
 def test_predictions_say_what_they_are(trained: tuple[Run, Path]) -> None:
@@ -100,6 +101,36 @@ def test_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path: Path) -> No
         run.predict(["NEW3"], annotation)
 
 
+def test_spelling_of_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    run, _ = trained
+    table, a = tmp_path / "new.tsv", str(run.genes.symbol[0])
+    table.write_text("symbol\tdescription\nNEW1\tsome text\n")
+    annotation = Annotation.from_files([table])
+    wanted = ("+".join(sorted((a, "NEW1"))),)
+    for text in (f"NEW1+{a}", f"{a} + NEW1", f"NEW1_{a}", f"NEW1+{a}+ctrl"):
+        assert run.predict([text], annotation).conditions == wanted
+
+
+def test_a_gene_that_nothing_is_known_of_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    """In the run, or outside it with a modality that the model does not use."""
+    run, _ = trained
+    bare = [str(symbol) for symbol in run.genes.symbol[~run.described]]
+    assert bare
+    with pytest.raises(DataError, match=rf"nothing is known of 1 of the genes to perturb \({bare[0]}\)"):
+        run.predict([f"{run.genes.symbol[0]}+{bare[0]}"])
+    (tmp_path / "new.tsv").write_text("symbol\tbiotype\nNEW1\tlncRNA\n")
+    with pytest.raises(DataError, match=r"no gene has a description or DNA sequence"):
+        run.predict(["NEW1"], Annotation.from_files([tmp_path / "new.tsv"]))
+
+
+def test_another_encoder_than_the_run_had_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    run, _ = trained
+    other = dataclasses.replace(run, feature_sources={m: {"sha256": "other"} for m in run.feature_sources})
+    (tmp_path / "new.tsv").write_text("symbol\tdescription\nNEW1\tsome text\n")
+    with pytest.raises(ModelError, match="text features of this run came from"):
+        other.predict(["NEW1"], Annotation.from_files([tmp_path / "new.tsv"]))
+
+
 def test_unknown_gene_suggests_the_closest(trained: tuple[Run, Path]) -> None:
     run, _ = trained
     name = str(run.genes.symbol[5])
@@ -134,6 +165,13 @@ def test_newer_format_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> N
     path = folder / "model" / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(ModelError, match="format 99.*update grape_dgl"):
+        Run.load(folder)
+
+
+def test_an_altered_description_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    folder = copy_of(trained[1], tmp_path / "copy")
+    (folder / "model" / "model.json").write_text('{"format": 1}')
+    with pytest.raises(ModelError, match="lacks 'widths'; the run folder is altered"):
         Run.load(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,8 @@ import click
 from grape_dgl.cli.options import check_output, echo_json, json_option, output_options
 from grape_dgl.config import Device, EngineName
 from grape_dgl.errors import DataError
+
+log = logging.getLogger("grape_dgl")
 
 
 @click.command("predict")
@@ -80,7 +83,9 @@ def command(
 
     loaded = Run.load(run, engine=engine, device=device)
     if all_single:
-        wanted += [str(symbol) for symbol in loaded.genes.symbol]
+        wanted += [str(symbol) for symbol in loaded.genes.symbol[loaded.described]]
+        if left_out := int((~loaded.described).sum()):
+            log.info("%d genes have neither description nor sequence and are left out", left_out)
     predictions = loaded.predict(wanted, Annotation.from_files(annotation, sequences))
     if out is not None:
         predictions.write(out)

@@ -41,6 +41,11 @@ class Annotation:
     def is_empty(self) -> bool:
         return not self.sources
 
+    @property
+    def symbols(self) -> set[str]:
+        """Every gene symbol of every file."""
+        return {symbol for source in self.sources for symbol in source.by_symbol}
+
     def __contains__(self, name: object) -> bool:
         """Whether a symbol or an Ensembl id (with or without version) is known."""
         if not isinstance(name, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,25 @@ _NAMES = {"text": "description", "seq": "DNA sequence"}
 
 
 def encode(
-    genes: Genes, config: FeatureConfig, cache: Path | None = None, targets: Collection[str] = ()
+    genes: Genes,
+    config: FeatureConfig,
+    cache: Path | None = None,
+    targets: Collection[str] = (),
+    modalities: Sequence[str] = ("text", "seq"),
 ) -> dict[str, Features]:
-    """``text`` and ``seq`` features of all genes, raw; a modality that no gene has is left out.
+    """Features of all genes by modality, raw; a modality that no gene has is left out.
 
     Args:
         cache: folder that keeps encoded inputs for later runs; None encodes everything.
         targets: symbols of perturbed genes; genes that are not measured count as such too.
-    Raises DataError where a target has neither text nor sequence (it could not be told from any other gene), where no
-    gene has either, and where an encoder is not installed.
+        modalities: those that are wanted, of ``text`` and ``seq``.
+    Raises DataError where a target has none of them (it could not be told from any other gene), where no gene has any,
+    and where an encoder is not installed.
     """
-    inputs = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
+    both = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
+    inputs = {label: both[label] for label in both if label in modalities}
     present = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
-    _check(genes, present["text"] | present["seq"], targets)
+    _check(genes, np.logical_or.reduce(list(present.values())), targets, " or ".join(_NAMES[m] for m in inputs))
     features = {}
     for label, has in present.items():
         if not has.any():
@@ -60,23 +66,17 @@ def _encoder(label: str, config: FeatureConfig) -> Encoder:
     return SpliceEncoder(config.dna_pooling)
 
 
-def _check(genes: Genes, any_modality: np.ndarray, targets: Collection[str]) -> None:
+def _check(genes: Genes, described: np.ndarray, targets: Collection[str], wanted: str) -> None:
     """Every target needs something that describes it."""
-    if not any_modality.any():
-        raise DataError(
-            "no gene has a description or a DNA sequence; give --annotation or --sequences, or neither of them"
-        )
+    if not described.any():
+        raise DataError(f"no gene has a {wanted}; give --annotation or --sequences with it, or neither of them")
     is_target = np.arange(len(genes)) >= genes.measured
     is_target[[genes.index(symbol) for symbol in targets]] = True
-    bare = genes.symbol[is_target & ~any_modality]
+    bare = genes.symbol[is_target & ~described]
     if len(bare):
         raise DataError(
-            f"neither description nor sequence is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
+            f"no {wanted} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
             "add them to a table for --annotation or to a FASTA for --sequences"
         )
-    if bare_genes := int((~any_modality).sum()):
-        log.info(
-            "%d of %d genes have neither description nor sequence; only a self-loop ties them in",
-            bare_genes,
-            len(genes),
-        )
+    if bare_genes := int((~described).sum()):
+        log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), wanted)

@@ -47,14 +47,29 @@ def _blocks(
 
 @torch.no_grad()
 def pairs_above(
-    u: Float[Tensor, "genes dim"], epsilon: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+    u: Float[Tensor, "genes dim"],
+    epsilon: float,
+    allowed: Bool[Tensor, " genes"] | None = None,
+    block: int = 512,
+    max_edges: int | None = None,
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    """All pairs i < j of ``allowed`` genes with ``<u_i, u_j> >= epsilon`` (Eq. 3, 9), in row order."""
-    first, second = [], []
+    """All pairs i < j of ``allowed`` genes with ``<u_i, u_j> >= epsilon`` (Eq. 3, 9), in row order.
+
+    Raises ConfigError, naming the mean degree it would give, for more than ``max_edges`` pairs; these are not kept.
+    """
+    first, second, count = [], [], 0
     for start, values in _blocks(u.detach(), allowed, block):
-        i, j = torch.nonzero(values >= epsilon, as_tuple=True)
-        first.append(i + start)
-        second.append(j + start)
+        above = values >= epsilon
+        count += int(above.sum())
+        if max_edges is None or count <= max_edges:
+            i, j = torch.nonzero(above, as_tuple=True)
+            first.append(i + start)
+            second.append(j + start)
+    if max_edges is not None and count > max_edges:
+        raise ConfigError(
+            f"threshold {epsilon:g} gives {count:,} edges (mean degree {2 * count / len(u):.0f}); "
+            f"structure.max_edges allows {max_edges:,}: raise the threshold, or use structure.sparsity=degree:20"
+        )
     return torch.cat(first), torch.cat(second)
 
 
@@ -75,12 +90,19 @@ def degree_threshold(
         if len(best) > wanted + 1:  # one more than wanted tells a tie
             best = best.topk(wanted + 1).values
             bar = max(FLOOR, float(best[-1]))
-    if len(best) <= wanted:
+    return threshold_of(best, wanted)
+
+
+def threshold_of(values: Float[Tensor, " pairs"], wanted: int) -> float:
+    """Epsilon, at least ``FLOOR``, that at most ``wanted`` of ``values`` reach; ties at it are left out."""
+    if len(values) <= wanted:
         return FLOOR
-    best = best.sort(descending=True).values
+    best = values.detach().sort(descending=True).values
     if wanted and best[wanted - 1] > best[wanted]:
-        return float((best[wanted - 1] + best[wanted]) / 2)  # between edge and no edge, so rounding flips neither
-    return float(torch.nextafter(best[wanted], torch.tensor(torch.inf, dtype=u.dtype, device=u.device)))
+        epsilon = (best[wanted - 1] + best[wanted]) / 2  # between edge and no edge, so rounding flips neither
+    else:
+        epsilon = torch.nextafter(best[wanted], best.new_tensor(torch.inf))
+    return max(FLOOR, float(epsilon))
 
 
 @torch.no_grad()
@@ -121,17 +143,17 @@ def find_pairs(
 ) -> Pairs:
     """Eq. 3 / 9: pairs at or above ``epsilon``, with the gradient of their similarities.
 
-    Raises ConfigError, naming the mean degree it would give, for more than ``max_edges`` pairs.
+    Raises ConfigError for more than ``max_edges`` pairs.
     """
-    first, second = pairs_above(u, epsilon, allowed)
-    if max_edges is not None and len(first) > max_edges:
-        raise ConfigError(
-            f"threshold {epsilon:g} gives {len(first):,} edges (mean degree {2 * len(first) / len(u):.0f}); "
-            f"structure.max_edges allows {max_edges:,}: raise the threshold, or use structure.sparsity=degree:20"
-        )
+    first, second = pairs_above(u, epsilon, allowed, max_edges=max_edges)
     if min_neighbours:
         more = nearest_pairs(u, min_neighbours, allowed)
         first, second = unique_pairs(torch.cat([first, more[0]]), torch.cat([second, more[1]]), len(u))
+        if max_edges is not None and len(first) > max_edges:
+            raise ConfigError(
+                f"structure.min_neighbours={min_neighbours} gives {len(first):,} edges; "
+                f"structure.max_edges allows {max_edges:,}: ask for fewer neighbours"
+            )
     return weigh_pairs(u, first, second, engine)
 
 

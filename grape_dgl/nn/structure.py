@@ -17,6 +17,7 @@ from grape_dgl.graph.similarity import (
     degree_threshold,
     find_pairs,
     head_units,
+    threshold_of,
     weigh_pairs,
 )
 
@@ -139,7 +140,7 @@ class StructureLearner(nn.Module):
         """The graph of this step; ``refresh`` recomputes the thresholds (first step of an epoch)."""
         prior = self.prior(genes, refresh) if given is None else given
         if not self.learn:
-            return self.unlearned(prior, genes, refresh)
+            return self.unlearned(prior, genes, refresh, cut=given is None)
         hops = self.convolve(prior, genes.fused)
         units = [head_units(h, w) for h, w in zip(hops[1:], self.channel_similarity, strict=True)]
         channels = self.channel_attention(units)
@@ -150,13 +151,17 @@ class StructureLearner(nn.Module):
         on_prior = weigh_pairs(fused, prior.first, prior.second, self.engine)
         return Structure(pairs, prior, channels, hops, units, on_prior.value)
 
-    def unlearned(self, prior: Pairs, genes: Representation, refresh: bool) -> Structure:
-        """``G = G_agg``: Eq. 9 on its values, no regulariser (its root has no gradient at 0)."""
-        if refresh and self.config.degree is not None:
+    def unlearned(self, prior: Pairs, genes: Representation, refresh: bool, cut: bool = True) -> Structure:
+        """``G = G_agg``: Eq. 9 on its values, no regulariser (its root has no gradient at 0).
+
+        Without ``cut`` all of its edges stay, as those of a graph that the user gives.
+        """
+        if not cut:
+            self.thresholds[-1] = FLOOR
+        elif refresh and self.config.degree is not None:
             wanted = int(self.config.degree * int(genes.known.sum()) / 2)
-            bar = prior.value.detach().sort(descending=True).values[wanted - 1] if 0 < wanted <= len(prior) else FLOOR
-            self.thresholds[-1] = float(bar)
-        keep = prior.value >= self.thresholds[-1]
+            self.thresholds[-1] = threshold_of(prior.value, wanted)
+        keep = prior.value >= self.thresholds[-1] if cut else torch.ones_like(prior.value, dtype=torch.bool)
         pairs = Pairs(prior.first[keep], prior.second[keep], prior.value[keep])
         return Structure(pairs, prior, prior.value.new_ones(1), [genes.fused], [], prior.value)
 

@@ -27,7 +27,7 @@ def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -
         log.warning("alignment skipped: fewer than two genes have both a description and a sequence")
         return []
     heads = [*model.project.parameters(), *model.discriminate.parameters()]
-    optimiser = torch.optim.AdamW(heads, lr=config.lr)
+    optimiser = torch.optim.AdamW(heads, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     draw = torch.Generator().manual_seed(seed)
     history = []
     epochs = tqdm(range(config.epochs), desc="align", file=sys.stderr, disable=not sys.stderr.isatty())

@@ -56,10 +56,15 @@ class Ensemble:
 
     @torch.no_grad()
     def pairs(self) -> Pairs:
-        """The learned graph: edge weights averaged over the members, absent edges counting as 0."""
+        """The learned graph; of several members the strongest edges of their mean, as many as a member has on average.
+
+        An edge that a member lacks counts as 0 there.
+        """
         everyone = torch.ones_like(self.genes.coding)
         graphs = [member.learn_graph(member.represent(self.genes)).pairs for member in self.members]
-        return average_pairs([(pairs, everyone) for pairs in graphs], len(self.genes))
+        mean = average_pairs([(pairs, everyone) for pairs in graphs], len(self.genes))
+        kept = mean.value.topk(round(sum(map(len, graphs)) / len(graphs))).indices.sort().values
+        return Pairs(mean.first[kept], mean.second[kept], mean.value[kept])
 
     def to(self, device: str) -> Ensemble:
         """The same ensemble on another device."""

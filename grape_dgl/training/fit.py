@@ -5,14 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import lightning as L
 import torch
@@ -26,6 +24,7 @@ from grape_dgl.errors import ModelError
 from grape_dgl.losses import direction_loss, expression_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import probe
 from grape_dgl.training.weights import load_weights, save_weights
@@ -152,33 +151,17 @@ class _Keeper(Checkpoint):
         save_weights(module.model, self.weights)
 
 
-class _StopNow(BaseException):
-    """A second signal; Lightning would turn a KeyboardInterrupt into the end of the process."""
+class _Stopper(Callback):
+    """Ends the training after the epoch in which a signal came."""
 
-
-class _Signals(Callback):
-    """SIGINT and SIGTERM end the training after the epoch in hand, a second one at once.
-
-    Handlers are set when the training starts, since Lightning sets its own before that.
-    """
-
-    def __init__(self) -> None:
-        self.received = False
-        self._previous: dict[int, Any] = {}
+    def __init__(self, interruption: Interruption) -> None:
+        self.interruption = interruption
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        def stop(number: int, frame: Any) -> None:
-            if self.received:
-                raise _StopNow
-            self.received = trainer.should_stop = True
-            log.warning("interrupted: finishing this epoch, then writing the run (again to stop at once)")
+        self.interruption.install()
 
-        if threading.current_thread() is threading.main_thread():  # no other may handle signals
-            self._previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.interruption.received
 
 
 def fit(
@@ -194,6 +177,7 @@ def fit(
     seed: int,
     device: str = "cpu",
     progress: bool = False,
+    interruption: Interruption | None = None,
 ) -> FitResult:
     """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
 
@@ -202,7 +186,7 @@ def fit(
     ``probe``) is solved once more at the end, on the conditions of ``train`` and ``validation`` together.
 
     Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
-    each best epoch, so an interrupted run is usable; ``log_file`` (CSV) gains a row per epoch.
+    each best epoch; ``log_file`` (CSV) gains a row per epoch. An ``interruption`` ends it after the epoch in hand.
     """
     config, t = model.config, model.config.training
     place = torch.device(device)
@@ -212,8 +196,8 @@ def fit(
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
         model.readout.bias.copy_(trained.change.mean(dim=0))
     keeper = _Keeper(log_file, weights, checked)
-    signals = _Signals()
-    callbacks: list[Callback] = [keeper, signals]
+    interruption = Interruption() if interruption is None else interruption
+    callbacks: list[Callback] = [keeper, _Stopper(interruption)]
     if checked is not None and t.patience:
         callbacks.append(EarlyStopping("val_rmse", patience=t.patience, check_on_train_epoch_end=True))
     if progress:
@@ -228,12 +212,8 @@ def fit(
             logger=False, enable_model_summary=False, enable_progress_bar=progress,
         )  # fmt: skip
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
-        try:
-            trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
-        except _StopNow:
-            raise KeyboardInterrupt from None
-        finally:
-            signals.restore()
+        trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
+    model.to(place)  # Lightning leaves it on the CPU
     load_weights(model, weights)
     if t.readout == "ridge" and checked is not None:
         both = Perturbations(screen, [*train, *validation], control, place)
@@ -243,7 +223,7 @@ def fit(
         epochs=len(keeper.history),
         best_epoch=keeper.best_epoch,
         best_validation=keeper.best if checked is not None else None,
-        interrupted=signals.received,
+        interrupted=interruption.received,
         seconds=time.monotonic() - started,
         history=keeper.history,
     )

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from grape_dgl.engine import float64
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.nn.incremental import Reached
 from grape_dgl.training.perturbations import Perturbations
@@ -53,10 +54,10 @@ def probe(
             model.readout.bias.sub_((weight * found.unmasked[: len(weight)]).sum(-1))
 
     if validation is not None:
-        scores = {}
+        scores, held_out = {}, model.states(graph, z.fused, validation.targets)
         for tried in PENALTIES:
             use(tried)
-            scores[tried] = float(validation.rmse(model.propagate(graph, z.fused, validation.targets)))
+            scores[tried] = float(validation.rmse(model.read(held_out, len(validation.targets))))
         penalty = min(scores, key=lambda tried: scores[tried])
     use(penalty)
     model.train(was_training)
@@ -74,7 +75,8 @@ def ridge(
     order = torch.argsort(found.gene, stable=True)
     order = order[found.gene[order] < measured]
     gene, column = found.gene[order], found.column[order]
-    change = (found.state[order] - found.unmasked[gene]).double()
+    change = float64(found.state[order] - found.unmasked[gene])
+    gene, column, residual64 = (x.to(change.device) for x in (gene, column, float64(residual)))
     width = change.shape[1]
     scale = change.square().sum() / (measured * conditions)
     damping = torch.eye(width, dtype=torch.double, device=change.device) * penalty * scale.clamp(min=1e-12)
@@ -85,6 +87,6 @@ def ridge(
         size = min(BLOCK, measured - start)
         x = change.new_zeros(size, conditions, width)
         x[gene[rows] - start, column[rows]] = change[rows]
-        y = residual[:, start : start + size].T.double()[:, :, None]
+        y = residual64[:, start : start + size].T[:, :, None]
         weights.append(torch.linalg.solve(x.mT @ x + damping, x.mT @ y).squeeze(2))
-    return torch.cat(weights).to(residual.dtype)
+    return torch.cat(weights).to(residual)

@@ -47,14 +47,18 @@ def test_both_modalities(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> No
         assert features["seq"].present.tolist() == [True, True, False, False]
         assert features["text"].values[0, :3].tolist() == [2, 1, 0] and not features["text"].values[1].any()
         np.testing.assert_array_equal(features["seq"].values[1], spectrum("GGTA", 3))
-    for said in ("1 of 4 genes have neither", "2 of 4 genes have no description", "2 of 4 genes have no DNA sequence"):
+    for said in (
+        "1 of 4 genes have no description or DNA sequence",
+        "2 of 4 genes have no description",
+        "2 of 4 genes have no DNA sequence",
+    ):
         assert said in caplog.text
 
 
 def test_a_modality_that_no_gene_has_is_dropped() -> None:
     assert list(encode(genes(["a", "b"], ["", ""], 2), FeatureConfig())) == ["text"]
     assert list(encode(genes(["", ""], ["A", "C"], 2), FeatureConfig())) == ["seq"]
-    with pytest.raises(DataError, match="no gene has a description or a DNA sequence"):
+    with pytest.raises(DataError, match="no gene has a description or DNA sequence"):
         encode(genes(["", ""], ["", "N"], 2), FeatureConfig())
 
 
@@ -65,6 +69,15 @@ def test_a_target_needs_a_modality() -> None:
     with pytest.raises(DataError, match=r"2 perturbed genes \(G1, G2\)"):
         encode(bare, FeatureConfig(), targets=["G1"])
     assert encode(genes(["a", "", "b"], ["", "", ""], 2), FeatureConfig(), targets=["G0"])
+
+
+def test_only_the_wanted_modalities_are_encoded_and_count() -> None:
+    some = genes(["a", "", "b"], ["ACGT", "ACG", ""], 2)
+    assert list(encode(some, FeatureConfig(kmer=2), modalities=["text"])) == ["text"]
+    with pytest.raises(DataError, match=r"no DNA sequence is known of 1 perturbed genes \(G2\)"):
+        encode(some, FeatureConfig(kmer=2), modalities=["seq"])
+    with pytest.raises(DataError, match="no gene has a DNA sequence"):
+        encode(genes(["a", "b"], ["", ""], 2), FeatureConfig(), modalities=["seq"])
 
 
 def test_relabelling_genes_only_relabels() -> None:

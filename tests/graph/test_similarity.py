@@ -172,6 +172,8 @@ def test_too_many_edges_names_the_degree() -> None:
     with pytest.raises(ConfigError, match=r"gives 45 edges \(mean degree 9\); structure.max_edges allows 44"):
         find_pairs(torch.ones(10, 1), 0.5, "torch", max_edges=44)
     assert len(find_pairs(torch.ones(10, 1), 0.5, "torch", max_edges=45)) == 45
+    with pytest.raises(ConfigError, match=r"min_neighbours=9 gives 45 edges; structure.max_edges allows 44"):
+        find_pairs(torch.ones(10, 1), 1.5, "torch", min_neighbours=9, max_edges=44)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -178,6 +178,21 @@ def test_unlearned_graph_is_the_prior_above_epsilon() -> None:
     assert float(structure_loss(made)) == 0.0
 
 
+def test_unlearned_graph_leaves_ties_out() -> None:
+    """Six pairs of one value, four wanted: none of them; all values above stay."""
+    s, genes = learner(sparsity="degree:1", learn=False), representation(genes=GENES)
+    first, second = torch.tensor([0, 0, 1, 1, 2, 3, 4]), torch.tensor([1, 2, 2, 3, 3, 4, 5])
+    value = torch.tensor([0.9, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5], dtype=torch.float64)
+    made = s.unlearned(Pairs(first, second, value), genes, refresh=True)
+    assert edges_of(made.pairs) == {(0, 1)}
+
+
+def test_a_given_graph_stays_whole_without_structure_learning() -> None:
+    s, genes = learner(sparsity="degree:0.2", learn=False), representation()
+    given = Pairs(torch.tensor([0, 2]), torch.tensor([3, 5]), torch.tensor([0.9, 0.4], dtype=torch.float64))
+    assert edges_of(s(genes, refresh=True, given=given).pairs) == {(0, 3), (2, 5)}
+
+
 def test_given_prior_replaces_the_members() -> None:
     s, genes = learner(), representation()
     given = Pairs(torch.tensor([0, 2]), torch.tensor([3, 5]), torch.tensor([0.9, 0.4], dtype=torch.float64))
