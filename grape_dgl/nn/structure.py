@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,6 +22,9 @@ from grape_dgl.graph.similarity import (
     threshold_of,
     weigh_pairs,
 )
+
+OUTGROWN = 2.0
+"""A training step with so many times the wanted edges recomputes its threshold: the first steps change much."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,9 @@ class StructureLearner(nn.Module):
 
     ``members`` are the names that enter Eq. 5; ``learn=False`` is the ablation ``no_gsl`` (G = G_agg). ``prior`` fixes
     G_agg to given pairs instead of Eq. 3-5.
+
+    Differs: a threshold is recomputed at the first step of an epoch, and earlier where its graph has ``OUTGROWN`` it:
+    on 5,060 genes G_agg had four times its edges after four steps.
     """
 
     thresholds: Tensor
@@ -110,20 +118,32 @@ class StructureLearner(nn.Module):
         if self.config.degree is not None:
             self.thresholds[self._place(member)] = degree_threshold(u, self.config.degree, allowed)
 
+    def _wanted(self, allowed: Tensor) -> float:
+        """Edges among the ``allowed`` genes at the target degree; no limit where the sparsity is a threshold."""
+        return math.inf if self.config.degree is None else self.config.degree * int(allowed.sum()) / 2
+
     def prior(self, genes: Representation, refresh: bool) -> Pairs:
         """Eq. 3-5: ``G_agg``."""
         parts = []
         for member in self.members:
             u, has = head_units(genes.z[member], self.similarity[member]), genes.present[member]
-            if refresh:
-                self._refresh(member, u, has)
-            parts.append((self._find(u, self.epsilon(member), has, min_neighbours=0), has))
+            parts.append((self._pairs(member, u, has, refresh), has))
         return average_pairs(parts, len(genes.fused))
 
-    def _find(self, u: Tensor, epsilon: float, allowed: Tensor, min_neighbours: int) -> Pairs:
-        return find_pairs(
-            u, epsilon, self.engine, allowed=allowed, min_neighbours=min_neighbours, max_edges=self.config.max_edges
-        )
+    def _pairs(self, member: str, u: Tensor, allowed: Tensor, refresh: bool, min_neighbours: int = 0) -> Pairs:
+        """Eq. 3 / 9. In training a graph that has outgrown its degree gets a new threshold within the epoch."""
+        if refresh:
+            self._refresh(member, u, allowed)
+        limits: dict[str, Any] = {
+            "allowed": allowed,
+            "min_neighbours": min_neighbours,
+            "max_edges": self.config.max_edges,
+        }
+        found = find_pairs(u, self.epsilon(member), self.engine, **limits)
+        if self.training and len(found) > OUTGROWN * self._wanted(allowed):
+            self._refresh(member, u, allowed)
+            found = find_pairs(u, self.epsilon(member), self.engine, **limits)
+        return found
 
     def convolve(self, pairs: Pairs, h: Float[Tensor, "genes dim"]) -> list[Float[Tensor, "genes dim"]]:
         """Eq. 6: ``H^(l+1) = ReLU(norm(G_agg) H^(l) W)``, all of H^0..H^K."""
@@ -145,9 +165,7 @@ class StructureLearner(nn.Module):
         units = [head_units(h, w) for h, w in zip(hops[1:], self.channel_similarity, strict=True)]
         channels = self.channel_attention(units)
         fused = fuse_channels(units, channels)  # [genes, hops * out]
-        if refresh:
-            self._refresh("learned", fused, genes.known)
-        pairs = self._find(fused, self.epsilon("learned"), genes.known, self.config.min_neighbours)
+        pairs = self._pairs("learned", fused, genes.known, refresh, self.config.min_neighbours)
         on_prior = weigh_pairs(fused, prior.first, prior.second, self.engine)
         return Structure(pairs, prior, channels, hops, units, on_prior.value)
 
@@ -159,8 +177,7 @@ class StructureLearner(nn.Module):
         if not cut:
             self.thresholds[-1] = FLOOR
         elif refresh and self.config.degree is not None:
-            wanted = int(self.config.degree * int(genes.known.sum()) / 2)
-            self.thresholds[-1] = threshold_of(prior.value, wanted)
+            self.thresholds[-1] = threshold_of(prior.value, int(self._wanted(genes.known)))
         keep = prior.value >= self.thresholds[-1] if cut else torch.ones_like(prior.value, dtype=torch.bool)
         pairs = Pairs(prior.first[keep], prior.second[keep], prior.value[keep])
         return Structure(pairs, prior, prior.value.new_ones(1), [genes.fused], [], prior.value)

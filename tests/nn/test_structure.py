@@ -151,7 +151,7 @@ def test_a_gene_without_a_modality_has_no_edge_from_it() -> None:
 
 
 def test_target_degree_is_recomputed_on_refresh_only() -> None:
-    s = learner(sparsity="degree:3")
+    s = learner(sparsity="degree:3").eval()
     genes = representation(genes=40)
     before = s.thresholds.clone()
     s(genes)
@@ -162,6 +162,22 @@ def test_target_degree_is_recomputed_on_refresh_only() -> None:
     frozen = s.thresholds.clone()
     s(representation(seed=50, genes=40))
     assert torch.equal(s.thresholds, frozen) and "thresholds" in s.state_dict()
+
+
+def test_a_graph_that_outgrows_its_degree_gets_a_new_threshold_in_training_only() -> None:
+    s, genes = learner(sparsity="degree:3"), representation(genes=40)
+    s(genes, refresh=True)
+    wanted, low = s.thresholds.clone(), torch.full_like(s.thresholds, 0.01)
+    s.thresholds.copy_(low)
+    crowded = s.eval()(genes)
+    assert torch.equal(s.thresholds, low) and len(crowded.pairs) > 2 * 58
+    made = s.train()(genes)
+    torch.testing.assert_close(s.thresholds, wanted)
+    assert len(made.pairs) == 58 and len(made.prior) < len(crowded.prior)
+    slightly = wanted - 0.02
+    s.thresholds.copy_(slightly)
+    s(genes)
+    assert torch.equal(s.thresholds, slightly)  # not twice as many: frozen within the epoch
 
 
 def test_fixed_threshold_ignores_refresh() -> None:
