@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from tqdm import tqdm
@@ -15,6 +17,18 @@ from grape_dgl.nn.alignment import alignment_loss
 log = logging.getLogger("grape_dgl")
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches are small: threads that wait for each other, and for other processes, cost more than they do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -> list[float]:
     """Optimise Eq. 1 over the genes that have both modalities; returns the mean loss of every epoch.
 
