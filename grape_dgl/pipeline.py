@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from grape_dgl.data.conditions import targets
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import PARTS, Split, make_split
 from grape_dgl.engine import choose_engine
+from grape_dgl.errors import ModelError
 from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
@@ -36,9 +36,15 @@ from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.fit import fit
 from grape_dgl.training.interruption import Interruption
-from grape_dgl.writing import write_beside
+from grape_dgl.writing import replacing, write_beside
 
 log = logging.getLogger("grape_dgl")
+
+ARTEFACTS = ("config.toml", "split.json", "model", "log.csv", "log-[0-9]*.csv", "graph.tsv.gz", "nodes.tsv",
+             "predictions.h5ad", "metrics.csv", "metrics.json")  # fmt: skip
+"""What a training writes."""
+SAME = 0.1
+"""Below this share of the observed spread, predictions count as the same for every condition."""
 
 
 def train(
@@ -50,15 +56,18 @@ def train(
     graph: str | Path | None = None,
     cache: Path | None = None,
     progress: bool = False,
+    force: bool = False,
 ) -> Run:
     """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
     ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
-    ``cache`` keeps encoded features. Whatever an earlier run left in ``out`` is removed. Ctrl-C ends the training after
-    the epoch in hand and the run is written all the same.
+    ``cache`` keeps encoded features. Ctrl-C ends the training after the epoch in hand and the run is written all the
+    same. A run that is in ``out`` is replaced with ``force`` only, and stays where the training fails.
     """
     config = Config() if config is None else config
     out = Path(out)
+    if not force and (out / "config.toml").exists():
+        raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
     clock = _Clock()
     device = resolve_device(config.training.device)
     engine = choose_engine(config.training.engine, device)
@@ -75,12 +84,10 @@ def train(
         features = encode(screen.genes, config.features, cache, perturbed, config.model.modalities)
     inputs = gene_inputs(screen.genes, features)
     given = None if graph is None else read_edges(Path(graph), screen.genes)
-    _clear(out)
-    write_beside(out / "config.toml", lambda path: path.write_text(config.to_toml(), encoding="utf-8"))
-    write_beside(out / "split.json", lambda path: split.to_json(path))
-
-    members: list[GRAPE] = []
-    with Interruption() as interruption:
+    with replacing(out, ARTEFACTS, complete=out / "model" / "model.json"), Interruption() as interruption:
+        write_beside(out / "config.toml", lambda path: path.write_text(config.to_toml(), encoding="utf-8"))
+        write_beside(out / "split.json", lambda path: split.to_json(path))
+        members: list[GRAPE] = []
         for number in range(config.training.ensemble):
             member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
             with clock("align"):
@@ -93,11 +100,7 @@ def train(
                     weights=weights_path(out, number), log_file=out / (f"log-{number}.csv" if number else "log.csv"),
                     progress=progress, interruption=interruption,
                 )  # fmt: skip
-            log.info(
-                "model %d of %d: %d epochs in %.0f s, best epoch %d%s",
-                number + 1, config.training.ensemble, result.epochs, result.seconds, result.best_epoch,
-                "" if result.best_validation is None else f" (validation RMSE {result.best_validation:.4f})",
-            )  # fmt: skip
+            log.info("model %d of %d: %s", number + 1, config.training.ensemble, result)
             members.append(member)
             run = Run(
                 config=config,
@@ -110,6 +113,7 @@ def train(
             run.save(out)
             if interruption.received:
                 break
+
     with clock("predict"):
         predictions = observed_beside(run.predict(split.test), screen, control)
         predictions.write(out / "predictions.h5ad")
@@ -127,6 +131,7 @@ def train(
     write_beside(out / "metrics.csv", lambda path: table.to_csv(path, index=False))
     report = summary(table) | {
         "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
+        "variation": variation(predictions),
         "graph": facts,
         "interrupted": interruption.received,
         "seconds": clock.seconds,
@@ -159,6 +164,30 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
         observed=np.stack([screen.mean(name) for name in names]),
         n_cells=np.array([len(screen.cells(name)) for name in names]),
     )
+
+
+def variation(predictions: Predictions) -> float | None:
+    """How much predictions differ between the conditions, as a share of how much the observed changes do.
+
+    Root mean square over conditions and genes of the deviation from the mean over conditions. Near 0, the model says
+    the same for every perturbation, and a warning says so. None where the observed changes do not differ.
+    """
+
+    def spread(change: np.ndarray) -> float:
+        return float(np.sqrt(np.square(change - change.mean(axis=0)).mean()))
+
+    assert predictions.observed is not None
+    observed = spread(predictions.observed - (predictions.expected - predictions.change))
+    if len(predictions.conditions) < 2 or not observed:
+        return None
+    found = spread(predictions.change) / observed
+    if found < SAME:
+        log.warning(
+            "GRAPE predicts nearly the same change for every test condition (%.0f %% of the observed spread): it has "
+            "found nothing beyond the mean of the training conditions",
+            100 * found,
+        )
+    return round(found, 4)
 
 
 def joined(features: Mapping[str, Features]) -> np.ndarray:
@@ -228,13 +257,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _clear(out: Path) -> None:
-    """An empty run folder: the artefacts of an earlier run are removed, other files are left alone."""
-    if (out / "model").is_dir():
-        shutil.rmtree(out / "model")
-    single = ("config.toml", "split.json", "log.csv", "graph.tsv.gz", "nodes.tsv", "predictions.h5ad")
-    for path in (*(out / name for name in (*single, "metrics.csv", "metrics.json")), *out.glob("log-[0-9]*.csv")):
-        path.unlink(missing_ok=True)
-    (out / "model").mkdir(parents=True, exist_ok=True)

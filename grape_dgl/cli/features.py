@@ -103,5 +103,4 @@ def _write(path: Path, genes: Genes, features: Mapping[str, Features]) -> None:
     arrays: dict[str, Any] = {"symbol": genes.symbol.astype(str), "measured": np.arange(len(genes)) < genes.measured}
     for name, one in features.items():
         arrays |= {name: one.values, f"present_{name}": one.present}
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_beside(path, lambda beside: np.savez_compressed(beside, **arrays))

@@ -54,7 +54,7 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     path = split_file(options["split"])
     split = Split.from_json(path, screen.conditions, list(screen.genes.symbol)) if path else None
     cache = (options["cache"] or default_cache()) / "features"
-    train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty())
+    train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty(), force=force)
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
     if report["interrupted"]:

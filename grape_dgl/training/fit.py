@@ -43,6 +43,12 @@ class FitResult:
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        """One line for a reader."""
+        best = "before the first epoch" if self.best_epoch < 0 else f"after epoch {self.best_epoch}"
+        score = "" if self.best_validation is None else f" (validation RMSE {self.best_validation:.4f})"
+        return f"{self.epochs} epochs in {self.seconds:.0f} s, best {best}{score}"
+
 
 class Fit(L.LightningModule):
     """One optimisation step: all distinct conditions of a batch once, every cell compared with its condition."""
