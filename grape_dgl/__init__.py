@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from grape_dgl.evaluation.evaluate import evaluate
     from grape_dgl.model import GRAPE
     from grape_dgl.pipeline import train
-    from grape_dgl.run import Run
+    from grape_dgl.run import Run, predict
 
     load = Run.load
     __version__: str
@@ -38,6 +38,7 @@ _PUBLIC = {
     "Run": "grape_dgl.run",
     "train": "grape_dgl.pipeline",
     "load": "grape_dgl.run",
+    "predict": "grape_dgl.run",
     "evaluate": "grape_dgl.evaluation.evaluate",
 }
 
@@ -52,6 +53,7 @@ __all__ = [
     "evaluate",
     "load",
     "make_split",
+    "predict",
     "read_screen",
     "train",
 ]

@@ -221,5 +221,5 @@ class _EdgeDot(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         relation, (u, v) = ctx.relation, ctx.saved_tensors
         ends = torch.stack([relation.src, relation.dst])
-        matrix = torch.sparse_coo_tensor(ends, grad, (relation.n_src, relation.n_dst))
+        matrix = torch.sparse_coo_tensor(ends, grad, (relation.n_src, relation.n_dst), check_invariants=False)
         return None, torch.sparse.mm(matrix, v), torch.sparse.mm(matrix.t(), u)

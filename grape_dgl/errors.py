@@ -28,5 +28,7 @@ class ModelError(GrapeError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``"; did you mean 'heads'?"`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    names = list(known)
+    close = [other for other in names if other.casefold() == name.casefold()]
+    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.7)
     return f"; did you mean '{close[0]}'?" if close else ""

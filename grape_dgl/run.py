@@ -139,14 +139,15 @@ class Run:
         return self.ensemble.members[0].described(self.ensemble.genes).cpu().numpy()
 
     def predict(
-        self, conditions: Sequence[str], annotation: Annotation | None = None, cache: Path | None = None
+        self, conditions: str | Sequence[str], annotation: Annotation | None = None, cache: Path | None = None
     ) -> Predictions:
-        """Predicted expression change of every measured gene for ``conditions`` in any accepted spelling.
+        """Predicted expression change of every measured gene for one or more ``conditions`` in any accepted spelling.
 
         A target may be any node of the run or, with an ``annotation`` that describes it, any other gene: it is attached
         to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target, ModelError
         for another gene on a run whose prior graph was given.
         """
+        conditions = [conditions] if isinstance(conditions, str) else conditions
         known = set(self.genes.symbol)
         names = list(dict.fromkeys(self._canonical(text, annotation) for text in conditions))
         outside = {name: tuple(t for t in targets(name) if t not in known) for name in names}
@@ -184,12 +185,17 @@ class Run:
 
     def _canonical(self, text: str, annotation: Annotation | None) -> str:
         """The condition's name; its genes are nodes of the run or known to the annotation."""
-        nodes = set(self.genes.symbol)
+        ids = zip(self.genes.ensembl, self.genes.symbol, strict=True)
+        nodes = {ensembl: symbol for ensembl, symbol in ids if ensembl} | {s: s for s in self.genes.symbol}
+
+        def parse(names: Mapping[str, str]) -> str:
+            return detect_parser([text], names, aliases=names, strict=True).parse(text)
+
         try:
-            return detect_parser([text], nodes, strict=True).parse(text)
+            return parse(nodes)
         except DataError as error:
             if annotation is not None and not annotation.is_empty:
-                return detect_parser([text], nodes | annotation.symbols, strict=True).parse(text)
+                return parse(annotation.names() | nodes)
             raise DataError(
                 f"{error}; to predict a gene outside the run, describe it with --annotation (and --sequences)"
             ) from error
@@ -216,6 +222,13 @@ class Run:
             has = np.zeros(len(symbols), dtype=bool) if known is None else known.present
             present[modality] = torch.from_numpy(has)
         return GeneInputs(values, present, torch.from_numpy(fresh.coding)).to(self.ensemble.genes.coding.device)
+
+
+def predict(
+    run: Run | str | Path, conditions: str | Sequence[str], annotation: Annotation | None = None
+) -> Predictions:
+    """What :meth:`Run.predict` says, of a run or of its folder."""
+    return (run if isinstance(run, Run) else Run.load(run)).predict(conditions, annotation)
 
 
 def weights_path(folder: Path, member: int) -> Path:

@@ -34,7 +34,13 @@ def command() -> None:
 @cache_option
 @json_option
 def list_command(cache: Path | None, as_json: bool) -> None:
-    """Name every data set and say what it is."""
+    """Name every data set and say what it is.
+
+    \b
+    Examples:
+      grape-dgl datasets list
+      grape-dgl datasets list --json
+    """
     from grape_dgl.data.catalog import CATALOG
 
     rows = [_facts(entry, cache) for entry in CATALOG.values()]
@@ -51,7 +57,12 @@ def list_command(cache: Path | None, as_json: bool) -> None:
 @cache_option
 @json_option
 def show_command(name: str, cache: Path | None, as_json: bool) -> None:
-    """Source, licence, citation and place of data set NAME."""
+    """Source, licence, citation and place of data set NAME.
+
+    \b
+    Examples:
+      grape-dgl datasets show norman
+    """
     from grape_dgl.data.catalog import dataset
 
     facts = _facts(dataset(name), cache)
@@ -69,7 +80,13 @@ def show_command(name: str, cache: Path | None, as_json: bool) -> None:
 @cache_option
 @json_option
 def fetch_command(name: str, offline: bool, cache: Path | None, as_json: bool) -> None:
-    """Download (or simulate) data set NAME unless it is there, check it, and print its path."""
+    """Download (or simulate) data set NAME unless it is there, check it, and print its path.
+
+    \b
+    Examples:
+      grape-dgl datasets fetch norman --cache data
+      grape-dgl datasets fetch demo:genes=500,seed=3
+    """
     from grape_dgl.data.catalog import dataset, resolve
 
     dataset(name)

@@ -62,7 +62,7 @@ def command(
     from grape_dgl.writing import write_beside
 
     if out is not None:
-        check_output(out, force)
+        check_output(out, force, ".csv")
     given = Predictions.read(predictions)
     screen = load_screen(data=truth, **options)
     seed = _seed(seed, given.info.get("seed"))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from grape_dgl.cli.options import PATH, check_output, data_options, echo_json, json_option, load_screen, output_options
-from grape_dgl.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,9 +47,7 @@ def command(
     from grape_dgl.features.encode import encode
 
     if out is not None:
-        if out.suffix != ".npz":
-            raise ConfigError(f"--out '{out}' is no .npz file; expected a name such as features.npz")
-        check_output(out, force)
+        check_output(out, force, ".npz")
     config = Config.resolve(toml=toml, settings=settings)
     screen = load_screen(**options)
     features = encode(screen.genes, config.features, feature_cache)

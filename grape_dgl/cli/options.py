@@ -18,6 +18,7 @@ A flag that was not given is not passed on: the default is the one of ``read_scr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -123,7 +124,10 @@ def load_screen(
     source = resolve(data, cache=cache, offline=offline)
     known = Annotation.from_files([*annotation, *source.annotation], [*sequences, *source.sequences])
     given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, ())}
-    return read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
+    screen = read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
+    flags = {"data": data, "annotation": annotation, "sequences": sequences, **given}
+    told = json.loads(json.dumps(flags, default=str))
+    return dataclasses.replace(screen, notes={**screen.notes, "read_with": told})
 
 
 READ_SCREEN = (
@@ -144,7 +148,7 @@ CONFIG = (
     click.option("--split", metavar="KIND|FILE.json",
                  help=f"How conditions are held out: {', '.join(k for k in get_args(SplitKind) if k != 'custom')}, "
                  'or a file {"train": [...], "val": [...], "test": [...]} [condition].'),
-    click.option("--seed", type=int, metavar="N", help="Seed of split, initialisation and training [0]."),
+    click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of split, start and training [0]."),
     click.option("--epochs", type=click.IntRange(min=1), metavar="N", help="Longest training [100]."),
     click.option("--ensemble", type=click.IntRange(min=1), metavar="N", help="Train N models and average them [1]."),
     click.option("--device", type=click.Choice(get_args(Device)), help="Where to compute [auto]."),
@@ -204,8 +208,15 @@ def output_options(*, help: str, required: bool = False) -> Callable[[F], F]:
     return lambda function: _apply(function, (out, force))
 
 
-def check_output(path: Path, force: bool) -> Path:
-    """``path``, or a GrapeError where something is there and ``--force`` was not given; an empty folder is free."""
+def check_output(path: Path, force: bool, ending: str = "") -> Path:
+    """``path``, or a GrapeError where something is there and ``--force`` was not given; an empty folder is free.
+
+    A file has the ``ending`` that says what is in it.
+    """
+    if ending and path.suffix != ending:
+        raise GrapeError(
+            f"--out '{path}' is written as {ending}; give it a name such as {path.with_suffix(ending).name}"
+        )
     taken = any(path.iterdir()) if path.is_dir() else path.exists()
     if taken and not force:
         raise GrapeError(f"'{path}' exists already; choose another --out, or overwrite it with --force")

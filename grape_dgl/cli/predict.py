@@ -73,7 +73,7 @@ def command(
       grape-dgl predict runs/one --condition GATA1 --annotation genes.tsv.gz
     """
     if out is not None:
-        check_output(out, force)
+        check_output(out, force, ".h5ad")
     wanted = [*conditions, *(_lines(from_file) if from_file is not None else [])]
     if not wanted and not all_single:
         raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
@@ -89,10 +89,8 @@ def command(
     predictions = loaded.predict(wanted, Annotation.from_files(annotation, sequences))
     if out is not None:
         predictions.write(out)
-    if all_single and not as_json:
-        click.echo(
-            f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes" + (f": {out}" if out else "")
-        )
+    if all_single and out is not None and not as_json:
+        click.echo(f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes: {out}")
         return
     rows = []
     for place, name in enumerate(predictions.conditions):

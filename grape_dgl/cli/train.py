@@ -48,11 +48,15 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     screen = load_screen(**options)
 
     from grape_dgl.data.catalog import default_cache
+    from grape_dgl.data.conditions import CONTROL
     from grape_dgl.data.splits import Split
     from grape_dgl.pipeline import train
 
     path = split_file(options["split"])
-    split = Split.from_json(path, screen.conditions, list(screen.genes.symbol)) if path else None
+    split = None
+    if path:
+        labels = {**dict.fromkeys(screen.notes["control_labels"], CONTROL), **screen.notes["labels"]}
+        split = Split.from_json(path, screen.conditions, list(screen.genes.symbol), labels)
     cache = (options["cache"] or default_cache()) / "features"
     train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty(), force=force)
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))

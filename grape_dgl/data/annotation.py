@@ -41,10 +41,14 @@ class Annotation:
     def is_empty(self) -> bool:
         return not self.sources
 
-    @property
-    def symbols(self) -> set[str]:
-        """Every gene symbol of every file."""
-        return {symbol for source in self.sources for symbol in source.by_symbol}
+    def names(self) -> dict[str, str]:
+        """Every gene symbol and Ensembl id of every file -> the symbol (the id itself where it has none)."""
+        found: dict[str, str] = {}
+        for source in self.sources:
+            for ensembl, record in source.by_ensembl.items():
+                found.setdefault(ensembl, record.symbol or ensembl)
+            found |= {symbol: symbol for symbol in source.by_symbol}
+        return found
 
     def __contains__(self, name: object) -> bool:
         """Whether a symbol or an Ensembl id (with or without version) is known."""

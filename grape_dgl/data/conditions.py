@@ -163,23 +163,27 @@ def detect_parser(
 ) -> ConditionParser:
     """Choose the delimiter with which most combinations of ``labels`` resolve into known genes.
 
-    A label without any delimiter can only be a gene name, so it helps to explain the combinations of a file whose
+    A label without the delimiter can only name one gene, so it helps to explain the combinations of a file whose
     targets are not measured (not where ``strict``). ``+`` always divides, since no gene symbol contains it.
     """
     known = known if isinstance(known, set | frozenset | Mapping) or not isinstance(known, Collection) else set(known)
     base = ConditionParser(known, frozenset(control), "", dict(guide_map or {}), dict(aliases or {}), strict=strict)
     open_labels = sorted({label.strip() for label in labels if base.resolve(label.strip()) is None})
-    if not strict:
-        whole = frozenset(label for label in open_labels if not any(d in label for d in DELIMITERS))
-        base = replace(base, singles=whole)
 
-    def explained(delimiter: str) -> int:
-        parser = replace(base, delimiter=delimiter)
-        return sum(delimiter in label and (delimiter == JOIN or parser.explains(label)) for label in open_labels)
+    def dividing_at(delimiter: str) -> ConditionParser:
+        singles = frozenset() if strict else frozenset(label for label in open_labels if delimiter not in label)
+        return replace(base, delimiter=delimiter, singles=singles)
 
-    scores = {delimiter: explained(delimiter) for delimiter in DELIMITERS}
-    best = max(DELIMITERS, key=lambda delimiter: scores[delimiter])
-    return replace(base, delimiter=best if scores[best] else "")
+    def explained(parser: ConditionParser) -> int:
+        d = parser.delimiter
+        return sum(d in label and (d == JOIN or parser.explains(label)) for label in open_labels)
+
+    parsers = [dividing_at(delimiter) for delimiter in DELIMITERS]
+    best = max(parsers, key=explained)  # the first of equals
+    if explained(best):
+        return best
+    singles = frozenset() if strict else frozenset(open_labels)
+    return replace(base, singles=singles)
 
 
 def parse_condition(text: str, known: Collection[str]) -> str:

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+import h5py
 import pooch
 
 from grape_dgl.errors import DownloadError
@@ -96,6 +97,14 @@ def _install(received: Path, target: Path, url: str) -> None:
                 f"'{received.name}' from {url} is neither an .h5ad file nor a zip archive of one (it begins with "
                 f"{start!r}); open the address in a browser to see what the server says"
             )
+        try:
+            with h5py.File(whole):
+                pass
+        except OSError as error:
+            raise DownloadError(
+                f"'{received.name}' from {url} is a damaged or incomplete .h5ad file ({error}); try again"
+            ) from error
+        whole.chmod(0o666 & ~_umask())
         digest = pooch.file_hash(str(whole))
         record = target.with_suffix(".sha256")
         record.unlink(missing_ok=True)
@@ -128,6 +137,13 @@ def _unpack(archive: Path, target: Path) -> None:
 def _leaves_folder(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+
+
+def _umask() -> int:
+    """The process's mask of permissions: temporary files are closed to others, a shared cache is not."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _record(path: Path, digest: str) -> None:

@@ -127,6 +127,20 @@ def symbol_of(annotation: Annotation, ensembl: str) -> str:
     )
 
 
+def warn_of_naming(targets: Sequence[str], measured: Sequence[str]) -> None:
+    """Where no target is measured and nothing else is known of genes, names of two kinds are the likeliest cause."""
+    folded = {name.casefold(): name for name in measured}
+    same = next(((target, folded[target.casefold()]) for target in targets if target.casefold() in folded), None)
+    target_ids, gene_ids = _mostly(ENSEMBL_ID, targets), _mostly(ENSEMBL_ID, measured)
+    if same:
+        log.warning("no target is a measured gene, but '%s' is '%s' in another case: check how genes are named", *same)
+    elif target_ids != gene_ids:
+        log.warning(
+            "no target is a measured gene: targets are named by %s and genes by %s; give --annotation, which has both",
+            *("Ensembl id" if ids else "symbol" for ids in (target_ids, gene_ids)),
+        )
+
+
 def check_orientation(obs: pd.DataFrame, var: pd.DataFrame) -> None:
     """Raise DataError where rows look like genes and columns like cells."""
     rows, genes = [str(name) for name in obs.index], [str(name) for name in var.index]

@@ -20,7 +20,14 @@ from grape_dgl.data.expression import Counts, check_values, is_counts, normalise
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.labels import read_guide_map, read_labels, replace_labels
-from grape_dgl.data.names import ENSEMBL_ID, GeneNames, check_orientation, name_genes, symbol_of
+from grape_dgl.data.names import (
+    ENSEMBL_ID,
+    GeneNames,
+    check_orientation,
+    name_genes,
+    symbol_of,
+    warn_of_naming,
+)
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.stored_de import stored_rankings
 from grape_dgl.errors import DataError
@@ -108,6 +115,7 @@ def read_screen(
     notes |= {"batch_key": batch_column, "batches": {name: int((batch == i).sum()) for i, name in enumerate(batches)}}
     if batch_column:
         log.info("batches: obs column '%s', %d of them; control means are matched to them", batch_column, len(batches))
+        notes["unmatched_conditions"] = _unmatched(condition, batch)
 
     present = tuple(sorted(set(condition) - {naming.CONTROL}))
     panel = _panel(expression, condition, present, names, hvg, notes)
@@ -192,6 +200,10 @@ def _frequent(condition: np.ndarray, alive: np.ndarray, min_cells: int, notes: d
     controls = cells.pop(naming.CONTROL)
     if not controls:
         raise DataError("no control cells: those that are labelled so have no counts at all")
+    if controls < 2:
+        raise DataError("only one control cell; disjoint halves of the controls need at least two")
+    if not cells:
+        raise DataError("there are only control cells; expected cells of at least one perturbation")
     dropped = {name: number for name, number in cells.items() if number < min_cells}
     if len(dropped) == len(cells):
         most = max(cells.values(), default=0)
@@ -206,6 +218,18 @@ def _frequent(condition: np.ndarray, alive: np.ndarray, min_cells: int, notes: d
         log.warning("only %d control cells: control means will be noisy", controls)
     notes |= {"min_cells": min_cells, "dropped_conditions": dict(sorted(dropped.items()))}
     return alive & ~np.isin(condition, list(dropped))
+
+
+def _unmatched(condition: np.ndarray, batch: np.ndarray) -> list[str]:
+    """Conditions with cells in batches without controls, whose control mean cannot be matched there; says so."""
+    controlled = np.unique(batch[condition == naming.CONTROL])
+    found = sorted(set(condition[~np.isin(batch, controlled)]))
+    if found:
+        log.warning(
+            "%d conditions have cells in batches without controls (%s): batch differences stay in their changes",
+            len(found), ", ".join(found[:5]) + (", ..." if len(found) > 5 else ""),
+        )  # fmt: skip
+    return found
 
 
 def _panel(
@@ -245,6 +269,8 @@ def _describe(
             f"{', '.join(unknown[:10])}; "
             "add them to --annotation, map other names with --guide-map, or raise --min-cells"
         )
+    if targets and len(unmeasured) == len(targets) and annotation.is_empty:
+        warn_of_naming(unmeasured, measured)
     if unmeasured:
         log.info("%d of %d targets are not measured and become nodes without a read-out", len(unmeasured), len(targets))
     notes |= {"targets": len(targets), "targets_not_measured": unmeasured}

@@ -48,17 +48,24 @@ class Split:
         Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_json(cls, path: str | Path, conditions: Collection[str], known: Collection[str]) -> Split:
+    def from_json(
+        cls,
+        path: str | Path,
+        conditions: Collection[str],
+        known: Collection[str],
+        labels: Mapping[str, str] | None = None,
+    ) -> Split:
         """A split that a person or an earlier run wrote: ``{"train": [...], "val": [...], "test": [...]}``.
 
         Args:
             conditions: canonical names of the screen's conditions; each name of the file must be one of them.
             known: gene names, by which any accepted spelling of a condition is resolved.
+            labels: label of the data -> its canonical condition; a name that is such a label is that condition.
         Raises DataError, naming the file, for a missing part, a name that is unknown, and one that stands in two parts.
         Control labels are skipped; conditions of the screen that the file leaves out are in no part.
         """
         document = _read_json(Path(path))
-        parts = {name: _part(document, name, path, conditions, known) for name in PARTS}
+        parts = {name: _part(document, name, path, conditions, known, labels or {}) for name in PARTS}
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := sorted(set(parts[first]) & set(parts[second])):
                 raise DataError(f"split '{path}': {', '.join(shared[:5])} is in '{first}' and in '{second}'; keep one")
@@ -173,16 +180,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _part(
-    document: Mapping[str, Any], part: str, path: str | Path, conditions: Collection[str], known: Collection[str]
+    document: Mapping[str, Any],
+    part: str,
+    path: str | Path,
+    conditions: Collection[str],
+    known: Collection[str],
+    labels: Mapping[str, str],
 ) -> tuple[str, ...]:
     """Canonical names of one part, sorted."""
-    labels = document.get(part)
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+    listed = document.get(part)
+    if not isinstance(listed, list) or not all(isinstance(label, str) for label in listed):
         raise DataError(f"split '{path}': '{part}' is missing or no list of condition names; write [] for none")
     found = set()
-    for label in labels:
+    for label in listed:
         try:
-            name = parse_condition(label, known)
+            name = labels[label] if label in labels else parse_condition(label, known)
         except DataError as error:
             raise DataError(f"split '{path}': '{part}': {error}") from error
         if name == CONTROL:
