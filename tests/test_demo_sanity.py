@@ -1,4 +1,4 @@
-"""On our own simulator, five small screens: GRAPE beats the mean and no change, and finds the planted network."""
+"""On our own simulator, five screens: GRAPE beats the mean and no change, and finds the planted network."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from grape_dgl.config import Config
 
-DEMO = "demo:genes=150,conditions=32,cells=3500"
-QUICK = ["training.epochs=2", "model.hidden=64", "model.width=16", "training.device=cpu"]
+DEMO = "demo:cells=4000"
+QUICK = ["training.epochs=1", "training.least_steps=2", "training.device=cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def script() -> dict[str, Any]:
 def test_five_seeds(script: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPE_DGL_DATA", str(tmp_path))
     rows = [script["one_seed"](seed, DEMO, QUICK) for seed in range(5)]
-    assert all(row["auroc"] > 0.57 for row in rows)
+    assert all(row["auroc"] > 0.6 for row in rows)
     for other in ("mean", "control"):
         found = script["difference"](rows, other, "rmse")
         assert found["high"] < 0 and found["better"] >= 0.8, (other, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.splits import make_split
 from grape_dgl.errors import DataError, ModelError
-from grape_dgl.pipeline import train
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.pipeline import train, variation
 from grape_dgl.run import Run
 
 DEMO = "demo:genes=80,conditions=14,cells=700"
@@ -150,6 +152,60 @@ def test_nothing_is_overwritten_without_force(folder: Path, capsys: pytest.Captu
     assert (folder / "metrics.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_failed_training_leaves_what_was_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], there: bool
+) -> None:
+    out = tmp_path / "run"
+    if there:
+        shutil.copytree(folder, out)
+        (out / "notes.txt").write_text("mine")
+    before = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    flags = ["--set", "structure.sparsity=0.01", "--set", "structure.max_edges=10", "--force"]
+    assert main(["train", DEMO, "--out", str(out), *FLAGS, *flags]) == 1
+    assert "structure.max_edges allows 10" in capsys.readouterr().err
+    assert {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == (["run"] if there else [])
+
+
+def test_a_run_is_not_replaced_by_chance(folder: Path, screen: Screen) -> None:
+    with pytest.raises(ModelError, match="holds a run already.*force=True"):
+        train(screen, folder, Config.resolve(settings=SMALL))
+
+
+def test_a_model_that_says_the_same_of_every_condition_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
+    """By hand: observed deviations +-1, predicted +-.01 and +-.5."""
+    control, observed = np.zeros(2, np.float32), np.array([[3.0, 1.0], [1.0, 3.0]], np.float32)
+    for size, said in ((0.01, True), (0.5, False)):
+        caplog.clear()
+        change = np.array([[2.0, 2.0], [2.0, 2.0]], np.float32) + size * np.array([[1, -1], [-1, 1]], np.float32)
+        genes = np.array(["a", "b"], dtype=object)
+        found = Predictions(("A", "B"), genes, change, control, expected=change, observed=observed)
+        assert variation(found) == pytest.approx(size, abs=1e-4)
+        assert ("nearly the same change for every test condition" in caplog.text) == said
+
+
+def test_split_file_in_the_labels_of_the_data(tmp_path: Path) -> None:
+    """Guides and control labels that only the reading flags explain."""
+    data = ad.read_h5ad(resolve(DEMO).path)
+    names = [str(label) for label in data.obs["condition"].cat.categories]
+    single = [name for name in names if name != "control" and "+" not in name]
+    guide = {name: f"guide{i}" for i, name in enumerate(single)}
+    data.obs["condition"] = [{**guide, "control": "mine"}.get(name, name) for name in data.obs["condition"].astype(str)]
+    data.write_h5ad(tmp_path / "screen.h5ad")
+    (tmp_path / "map.tsv").write_text("guide\ttarget\n" + "".join(f"{g}\t{t}\n" for t, g in guide.items()))
+    labels = [guide[name] for name in single]
+    split = {"train": labels[:4], "val": [], "test": [*labels[4:6], "mine"]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    flags = ["--control", "mine", "--guide-map", str(tmp_path / "map.tsv"), "--split", str(tmp_path / "split.json")]
+    out = tmp_path / "run"
+    assert main(["train", str(tmp_path / "screen.h5ad"), "--min-cells", "5", "--out", str(out), *FLAGS, *flags]) == 0
+    found = json.loads((out / "split.json").read_text())
+    assert found["train"] == sorted(single[:4]) and found["test"] == sorted(single[4:6])
+    read_with = json.loads((out / "metrics.json").read_text())["data"]["read_with"]
+    assert read_with["control"] == ["mine"] and read_with["guide_map"] == str(tmp_path / "map.tsv")
+
+
 def test_train_again_with_force_split_file_and_ensemble(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +275,16 @@ def test_predict_all_single_and_from_file(folder: Path, tmp_path: Path) -> None:
     flags = ["--from-file", str(tmp_path / "list.txt"), "-o", str(out), "--force"]
     assert main(["predict", str(folder), *flags]) == 0
     assert list(ad.read_h5ad(out).obs_names) == symbols[:2]
+    deep = tmp_path / "new" / "folder" / "p.h5ad"
+    assert main(["predict", str(folder), "--condition", symbols[0], "-o", str(deep)]) == 0 and deep.exists()
+    assert main(["predict", str(folder), "--condition", symbols[0], "-o", str(tmp_path / "p.csv")]) == 1
+
+
+def test_predict_all_single_prints_where_nothing_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["predict", str(folder), "--all-single", "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 2 * int(Run.load(folder).described.sum())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from engines import needs_dgl
 
+import grape_dgl
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import Source, resolve
@@ -109,6 +110,25 @@ def test_spelling_of_a_gene_outside_the_run(trained: tuple[Run, Path], tmp_path:
     wanted = ("+".join(sorted((a, "NEW1"))),)
     for text in (f"NEW1+{a}", f"{a} + NEW1", f"NEW1_{a}", f"NEW1+{a}+ctrl"):
         assert run.predict([text], annotation).conditions == wanted
+
+
+def test_genes_by_ensembl_id(trained: tuple[Run, Path], tmp_path: Path) -> None:
+    """An id of a node is that node, also where the annotation has the id under another symbol; then a gene outside."""
+    run, _ = trained
+    ensembl, symbol = str(run.genes.ensembl[0]), str(run.genes.symbol[0])
+    assert run.predict([ensembl]).conditions == (symbol,)
+    table = tmp_path / "new.tsv"
+    table.write_text(f"symbol\tensgene\tdescription\nOTHER\t{ensembl}\tsome text\nNEW1\tENSG00000000777\tmore text\n")
+    found = run.predict(f"{ensembl}+ENSG00000000777", Annotation.from_files([table]))
+    assert found.conditions == ("+".join(sorted((symbol, "NEW1"))),)
+
+
+def test_predict_of_a_folder_and_of_one_condition(trained: tuple[Run, Path]) -> None:
+    run, folder = trained
+    name = str(run.genes.symbol[0])
+    found = grape_dgl.predict(folder, name)
+    assert found.conditions == (name,)
+    np.testing.assert_allclose(found.change, grape_dgl.predict(run, [name]).change, rtol=0, atol=1e-6)
 
 
 def test_a_gene_that_nothing_is_known_of_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:
