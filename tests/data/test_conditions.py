@@ -156,3 +156,15 @@ def test_parsing_a_canonical_condition_changes_nothing() -> None:
     parser = ConditionParser(KNOWN, delimiter="+")
     for genes in itertools.combinations(sorted(KNOWN - {"CTRL"}), 2):
         assert parser.parse(canonical(genes)) == canonical(genes)
+
+
+def test_names_with_another_delimiter_divide_where_they_stand_alone() -> None:
+    """HLA-A and NKX2-5 stand alone in the file, so HLA-A_NKX2-5 is both, though no source knows any gene."""
+    labels = ["HLA-A", "NKX2-5", "KLF1", "MAP2K6", "KLF1_MAP2K6", "NKX2-5_HLA-A", "ctrl"]
+    parser = detect_parser(labels, set())
+    assert parser.delimiter == "_"
+    assert [parser.parse(label) for label in labels] == [
+        "HLA-A", "NKX2-5", "KLF1", "MAP2K6", "KLF1+MAP2K6", "HLA-A+NKX2-5", "control",
+    ]  # fmt: skip
+    alone = detect_parser(["HLA-A", "NKX2-5", "ctrl"], set())
+    assert alone.delimiter == "" and alone.parse("HLA-A") == "HLA-A"

@@ -163,3 +163,18 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         closed = state.url
     with pytest.raises(DownloadError, match="save it as '.*norman.h5ad'"):
         download.fetch(closed, tmp_path / "norman.h5ad")
+
+
+def test_a_file_cut_short_is_not_kept(server: Server, tmp_path: Path) -> None:
+    """It begins like an .h5ad file; nothing stays, and the next try fetches the whole file."""
+    path = tmp_path / "big.h5ad"
+    ad.AnnData(np.random.default_rng(0).random((200, 50)).astype(np.float32)).write_h5ad(path)
+    body = path.read_bytes()
+    folder = tmp_path / "cache"
+    server.will_send(body[: len(body) // 2])
+    with pytest.raises(DownloadError, match="damaged or incomplete"):
+        download.fetch(server.url, folder / "a.h5ad")
+    assert left_over(folder) == []
+    server.will_send(body)
+    found = download.fetch(server.url, folder / "a.h5ad")
+    assert found.read_bytes() == body and found.stat().st_mode & 0o044 == 0o044

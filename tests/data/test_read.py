@@ -442,3 +442,44 @@ def test_papalexi_guides_are_its_conditions(shared_data: Callable[[str], Path]) 
     assert by_guide.conditions == by_gene.conditions
     np.testing.assert_array_equal(by_guide.condition, by_gene.condition)
     assert not set(by_gene.notes["targets_not_measured"]) & set(by_gene.genes.symbol[: by_gene.genes.measured])
+
+
+# --- what looks doubtful is said -------------------------------------------------------------------------------------
+
+
+def test_batches_without_controls_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    adata = make(["ctrl", "KLF1", "STAT2"], each=6)
+    adata.obs["batch"] = "one"
+    adata.obs.loc[adata.obs["condition"] == "STAT2", "batch"] = "two"
+    screen = read(adata)
+    assert screen.notes["unmatched_conditions"] == ["STAT2"]
+    assert "1 conditions have cells in batches without controls (STAT2)" in caplog.text
+    caplog.clear()
+    assert read(make(["ctrl", "KLF1"], each=6, batch=["one", "one"])).notes["unmatched_conditions"] == []
+    assert "batches without controls" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["ctrl", "klf1", "stat2"], "'klf1' is 'KLF1' in another case"),
+        (["ctrl", "ENSG00000105610", "ENSG00000115415"], "targets are named by Ensembl id and genes by symbol"),
+        (["ctrl", "OUT1", "OUT2"], None),
+        (["ctrl", "KLF1", "stat2"], None),
+    ],
+)
+def test_names_of_two_kinds_are_pointed_out(
+    labels: list[str], said: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(make(labels))
+    assert (said or "no target is a measured gene") in caplog.text if said else "no target is a" not in caplog.text
+
+
+def test_one_control_cell_and_nothing_but_controls() -> None:
+    adata = make(["ctrl", "KLF1"])
+    adata.obs["condition"] = ["ctrl"] + ["KLF1"] * (len(adata) - 1)
+    with pytest.raises(DataError, match="only one control cell"):
+        read(adata)
+    adata.obs["condition"] = ["ctrl"] * (len(adata) - 1) + ["unassigned"]
+    with pytest.raises(DataError, match="only control cells"):
+        read(adata, condition_key="condition")
