@@ -23,6 +23,7 @@ from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import PARTS, Split, make_split
 from grape_dgl.engine import choose_engine
 from grape_dgl.errors import ModelError
+from grape_dgl.evaluation.de import strongest
 from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
@@ -43,6 +44,8 @@ log = logging.getLogger("grape_dgl")
 ARTEFACTS = ("config.toml", "split.json", "model", "log.csv", "log-[0-9]*.csv", "graph.tsv.gz", "nodes.tsv",
              "predictions.h5ad", "metrics.csv", "metrics.json")  # fmt: skip
 """What a training writes."""
+NAMED = 20
+"""DE genes kept with each condition, for figures."""
 SAME = 0.1
 """Below this share of the observed spread, predictions count as the same for every condition."""
 
@@ -155,7 +158,7 @@ def new_model(
 
 
 def observed_beside(predictions: Predictions, screen: Screen, control: ControlHalves) -> Predictions:
-    """Predictions of conditions of ``screen`` with their observed means and batch-matched control means."""
+    """Predictions of conditions of ``screen`` with observed means, batch-matched control means and DE genes."""
     names = predictions.conditions
     matched = np.stack([screen.control_mean(control.model, name) for name in names])
     return dataclasses.replace(
@@ -163,6 +166,7 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
         expected=predictions.change + matched,
         observed=np.stack([screen.mean(name) for name in names]),
         n_cells=np.array([len(screen.cells(name)) for name in names]),
+        de_genes=tuple(" ".join(strongest(screen, name, control.reference, NAMED)) for name in names),
     )
 
 

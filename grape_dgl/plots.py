@@ -20,7 +20,7 @@ COLOURS = {"cc": "#3b6ea5", "cn": "#b5838d", "nn": "#6d9773"}
 
 
 def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Figure:
-    """Predicted against observed change of one condition, the ``top`` genes by observed change named.
+    """Predicted against observed change of one condition, its ``top`` DE genes named (else the largest changes).
 
     Raises DataError where the condition has no observed cells.
     """
@@ -39,11 +39,13 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     axes.axhline(0, color="0.85", lw=0.8)
     axes.axvline(0, color="0.85", lw=0.8)
     axes.scatter(observed, predicted, s=8, color="0.55", linewidths=0)
-    strongest = np.argsort(-np.abs(observed), kind="stable")[:top]
+    place = {str(symbol): at for at, symbol in enumerate(predictions.genes)}
+    named = [place[symbol] for symbol in predictions.de_genes[row].split() if symbol in place]
+    strongest = np.array(named or np.argsort(-np.abs(observed), kind="stable"))[:top]
     axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0)
     for gene in strongest:
-        place = (observed[gene], predicted[gene])
-        axes.annotate(str(predictions.genes[gene]), place, fontsize=7, xytext=(3, 2), textcoords="offset points")
+        spot = (observed[gene], predicted[gene])
+        axes.annotate(str(predictions.genes[gene]), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
     limits = np.array([min(observed.min(), predicted.min()), max(observed.max(), predicted.max())]) * 1.1
     axes.plot(limits, limits, color="0.7", lw=0.8, ls=":")
     axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=condition)

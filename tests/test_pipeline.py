@@ -13,6 +13,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scanpy
 
 from grape_dgl.cli import main
 from grape_dgl.config import Config
@@ -85,7 +86,13 @@ def test_predictions_file(folder: Path, screen: Screen) -> None:
     assert list(found.obs["n_cells"]) == [len(screen.cells(name)) for name in test]
     assert set(found.layers) == {"change", "observed", "control"}
     np.testing.assert_allclose(found.layers["control"], found.X - found.layers["change"], rtol=1e-5, atol=1e-6)
-    half = screen.control_halves(3).model
+    halves = screen.control_halves(3)
+    cells = screen.expression[np.concatenate([screen.cells(test[0]), halves.reference])].toarray()
+    compared = ad.AnnData(cells, var=pd.DataFrame(index=found.var_names))
+    compared.obs["group"] = ["a"] * len(screen.cells(test[0])) + ["b"] * len(halves.reference)
+    scanpy.tl.rank_genes_groups(compared, "group", groups=["a"], reference="b", method="t-test", rankby_abs=True)
+    assert set(found.obs["de_genes"][0].split()) == set(compared.uns["rank_genes_groups"]["names"]["a"][:20])
+    half = halves.model
     np.testing.assert_allclose(found.var["control"], screen.control_mean(half), rtol=1e-5, atol=1e-6)
     for row, name in enumerate(test):
         np.testing.assert_allclose(found.layers["observed"][row], screen.mean(name), rtol=1e-5, atol=1e-6)
@@ -314,6 +321,12 @@ def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert {path.stem for path in paths} == {f"change-{condition}", f"network-{gene}", "training"}
         assert all(path.read_bytes().startswith(magic) for path in paths)
     assert main(["plot", str(tmp_path)]) == 1
+    capsys.readouterr()
+    assert main(["plot", str(folder), "--condition", condition, "-o", str(tmp_path / "more")]) == 0
+    stems = {Path(line).stem for line in capsys.readouterr().out.splitlines()}
+    assert len(stems) == 3 and stems - {f"change-{condition}", "training"} <= {
+        f"network-{target}" for target in condition.split("+")
+    }  # one of its targets is linked
 
 
 def test_a_modality_that_the_screen_lacks(tmp_path: Path) -> None:

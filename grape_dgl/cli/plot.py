@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from grape_dgl.cli.options import check_output
+from grape_dgl.data.conditions import parse_condition, targets
 from grape_dgl.errors import ModelError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @click.command("plot")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--condition", "conditions", multiple=True, help="Test condition to draw [all]. Repeatable.")
-@click.option("--gene", "genes", multiple=True, help="Draw the learned network around this gene. Repeatable.")
+@click.option(
+    "--gene", "genes", multiple=True, help="Draw the learned network around this gene [a test target]. Repeatable."
+)
 @click.option("--format", "ending", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the figures [RUN/plots].")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
 def command(
     run: Path, conditions: tuple[str, ...], genes: tuple[str, ...], ending: str, out: Path | None, force: bool
 ) -> None:
-    """Draw RUN: predicted against observed change per test condition, training curves, networks around genes.
+    """Draw RUN: predicted against observed change per test condition, training curves, the network around a gene.
 
     Prints the path of every figure.
 
@@ -31,7 +40,6 @@ def command(
     """
     import pandas as pd
 
-    from grape_dgl.data.conditions import parse_condition
     from grape_dgl.evaluation.predictions import Predictions
     from grape_dgl.plots import change_figure, network_figure, save_figure, training_figure
 
@@ -43,10 +51,17 @@ def command(
     symbols = pd.read_csv(run / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)["symbol"]
     names = [parse_condition(text, set(symbols)) for text in conditions] or list(predictions.conditions)
     figures = {f"change-{name}": change_figure(predictions, name) for name in names}
-    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes}
+    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes or _best_linked(edges, names)}
     figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         path = folder / f"{name.replace('/', '_')}.{ending}"
         save_figure(figure, path)
         click.echo(path)
+
+
+def _best_linked(edges: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
+    """The target of ``conditions`` with the most edges, where any has one."""
+    degree = Counter([*edges["source"], *edges["target"]])
+    linked = [gene for name in conditions for gene in targets(name) if degree[gene]]
+    return [max(linked, key=lambda gene: degree[gene])] if linked else []

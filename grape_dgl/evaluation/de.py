@@ -13,6 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy import stats
 
+from grape_dgl.data.screen import Screen
+
 
 class Moments(NamedTuple):
     """What a t-test needs of one group of cells."""
@@ -57,6 +59,12 @@ def ranked(scores: np.ndarray, exclude: Collection[int] = ()) -> np.ndarray:
 def de_genes(group: sp.csr_matrix, reference: sp.csr_matrix, exclude: Collection[int] = ()) -> np.ndarray:
     """All genes of ``group`` [cells, genes] ranked by evidence of a difference from ``reference`` [cells, genes]."""
     return ranked(t_scores(moments(group), moments(reference)), exclude)
+
+
+def strongest(screen: Screen, condition: str, reference: np.ndarray, number: int) -> list[str]:
+    """Symbols of the ``number`` genes with the highest absolute t-score against the control cells ``reference``."""
+    order = de_genes(screen.expression[screen.cells(condition)], screen.expression[reference])
+    return [str(symbol) for symbol in screen.genes.symbol[order[:number]]]
 
 
 def stored_de(symbols: Sequence[str], measured: Sequence[str], exclude: Collection[int] = ()) -> np.ndarray:

@@ -53,6 +53,8 @@ class Predictions:
     split: tuple[str, ...] = ()
     """Part each condition belongs to; empty strings where there is none"""
     n_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    de_genes: tuple[str, ...] = ()
+    """The strongest DE genes of each condition's cells, joined by blanks; empty strings where unknown"""
     info: Mapping[str, Any] = field(default_factory=dict)
     """Plain values for ``uns["grape_dgl"]``: ``model`` (name in tables), ``seed`` (of the control halves), ..."""
 
@@ -64,13 +66,16 @@ class Predictions:
                 raise DataError(f"'{name}' has shape {matrix.shape}; expected {shape} (conditions, genes)")
         if not self.split:
             object.__setattr__(self, "split", ("",) * shape[0])
+        if not self.de_genes:
+            object.__setattr__(self, "de_genes", ("",) * shape[0])
         if not len(self.n_cells):
             object.__setattr__(self, "n_cells", np.zeros(shape[0], dtype=np.int64))
 
     def to_anndata(self) -> ad.AnnData:
         """The file's content as described on top of this module."""
         cells = np.asarray(self.n_cells, dtype=np.int64)
-        obs = pd.DataFrame({"split": list(self.split), "n_cells": cells}, index=list(self.conditions))
+        columns = {"split": list(self.split), "n_cells": cells, "de_genes": list(self.de_genes)}
+        obs = pd.DataFrame(columns, index=list(self.conditions))
         var = pd.DataFrame({"control": np.float32(self.control)}, index=[str(g) for g in self.genes])
         layers = {"change": np.float32(self.change)}
         matched = self.expected - self.change
@@ -129,6 +134,7 @@ class Predictions:
             observed=layers.get("observed"),
             split=tuple(data.obs["split"].astype(str)) if "split" in data.obs else (),
             n_cells=data.obs["n_cells"].to_numpy(np.int64) if "n_cells" in data.obs else np.zeros(0, dtype=np.int64),
+            de_genes=tuple(data.obs["de_genes"].astype(str)) if "de_genes" in data.obs else (),
             info=_plain(data.uns.get("grape_dgl", {})),
         )
 
@@ -188,6 +194,7 @@ class Predictions:
             observed=None if self.observed is None else cut(self.observed),
             split=tuple(self.split[i] for i in rows),
             n_cells=self.n_cells[list(rows)],
+            de_genes=tuple(self.de_genes[i] for i in rows),
         )
 
 
