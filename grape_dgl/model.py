@@ -16,7 +16,8 @@ from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
-from grape_dgl.nn.incremental import Reached, affected_edges, masked_states
+from grape_dgl.nn.incremental import affected_edges, masked_states
+from grape_dgl.nn.reached import Reached
 from grape_dgl.nn.readout import GeneReadout
 from grape_dgl.nn.structure import Representation, Structure, StructureLearner
 

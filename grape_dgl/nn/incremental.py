@@ -8,7 +8,7 @@ anything stays, is computed anew. Values and gradients equal a full pass per con
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from grape_dgl.engine import bipartite, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.nn.biotype import GATv2, LayerMasks, MessagePassing, edge_bias
+from grape_dgl.nn.reached import Reached
 
 LEAST_SHARE = 0.01
 """Where less of a softmax stays than this, subtraction would lose digits: the receiver is computed anew."""
@@ -73,34 +74,6 @@ class RelationPass:
     @property
     def received(self) -> Float[Tensor, "targets heads width"]:
         return _divide(self.numerator, self.denominator)
-
-
-@dataclass(frozen=True)
-class Reached:
-    """States of Eq. 11: those of the unmasked pass, and a row wherever a condition may differ from it."""
-
-    unmasked: Float[Tensor, "genes width"]
-    column: Int[Tensor, " rows"]
-    """The condition of a row."""
-    gene: Int[Tensor, " rows"]
-    state: Float[Tensor, "rows width"]
-
-    @classmethod
-    def everywhere(
-        cls, unmasked: Float[Tensor, "genes width"], states: Float[Tensor, "genes conditions width"]
-    ) -> Reached:
-        """A row for every gene and condition."""
-        gene, column = torch.meshgrid(*(torch.arange(n, device=states.device) for n in states.shape[:2]), indexing="ij")
-        return cls(unmasked, column.flatten(), gene.flatten(), states.flatten(0, 1))
-
-    def renumbered(self, columns: Int[Tensor, " conditions"]) -> Reached:
-        """The same rows where condition ``i`` is number ``columns[i]`` of a longer list."""
-        return replace(self, column=columns[self.column])
-
-    def joined(self, other: Reached) -> Reached:
-        """The rows of both."""
-        names = ("column", "gene", "state")
-        return replace(self, **{name: torch.cat([getattr(self, name), getattr(other, name)]) for name in names})
 
 
 def masked_states(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grape_dgl.engine import float64
 from grape_dgl.model import GRAPE, GeneInputs
-from grape_dgl.nn.incremental import Reached
+from grape_dgl.nn.reached import Reached
 from grape_dgl.training.perturbations import Perturbations
 
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)

@@ -15,7 +15,7 @@ from sklearn.linear_model import Ridge
 from grape_dgl.data.screen import Screen
 from grape_dgl.engine import Engine
 from grape_dgl.model import GRAPE, GeneInputs
-from grape_dgl.nn.incremental import Reached
+from grape_dgl.nn.reached import Reached
 from grape_dgl.training import probe as module
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import PENALTIES, probe, ridge
