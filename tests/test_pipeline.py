@@ -322,8 +322,8 @@ def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert all(path.read_bytes().startswith(magic) for path in paths)
     assert main(["plot", str(tmp_path)]) == 1
     capsys.readouterr()
-    assert main(["plot", str(folder), "--condition", condition, "-o", str(tmp_path / "more")]) == 0
-    stems = {Path(line).stem for line in capsys.readouterr().out.splitlines()}
+    assert main(["plot", str(folder), "--condition", condition, "-o", str(tmp_path / "more"), "--json"]) == 0
+    stems = {Path(path).stem for path in json.loads(capsys.readouterr().out).values()}
     assert len(stems) == 3 and stems - {f"change-{condition}", "training"} <= {
         f"network-{target}" for target in condition.split("+")
     }  # one of its targets is linked

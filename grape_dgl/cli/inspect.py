@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from grape_dgl.cli.options import data_options, echo_json, json_option, load_screen
+from grape_dgl.cli.options import check_output, data_options, echo_json, json_option, load_screen, output_options
 from grape_dgl.config import SplitConfig, SplitKind
 from grape_dgl.errors import DataError
 
@@ -20,8 +22,9 @@ LISTED = 12
 
 @click.command("inspect")
 @data_options
+@output_options(help="File to write (.json): all that was detected.")
 @json_option
-def command(as_json: bool, **options: Any) -> None:
+def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> None:
     """What DATA holds and how it would be read: conditions, controls, batches, genes, possible splits.
 
     \b
@@ -30,7 +33,14 @@ def command(as_json: bool, **options: Any) -> None:
       grape-dgl inspect screen.h5ad --annotation genes.tsv.gz
       grape-dgl inspect screen.h5ad --condition-key guide --control NT --json
     """
+    if out is not None:
+        check_output(out, force, ".json")
     facts = describe(load_screen(**options))
+    if out is not None:
+        from grape_dgl.writing import write_beside
+
+        text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
+        write_beside(out, lambda beside: beside.write_text(text, encoding="utf-8"))
     if as_json:
         echo_json(facts)
     else:

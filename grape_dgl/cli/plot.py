@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from grape_dgl.cli.options import check_output
+from grape_dgl.cli.options import check_output, echo_json, json_option
 from grape_dgl.data.conditions import parse_condition, targets
 from grape_dgl.errors import ModelError
 
@@ -26,8 +26,15 @@ if TYPE_CHECKING:
 @click.option("--format", "ending", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the figures [RUN/plots].")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
+@json_option
 def command(
-    run: Path, conditions: tuple[str, ...], genes: tuple[str, ...], ending: str, out: Path | None, force: bool
+    run: Path,
+    conditions: tuple[str, ...],
+    genes: tuple[str, ...],
+    ending: str,
+    out: Path | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Draw RUN: predicted against observed change per test condition, training curves, the network around a gene.
 
@@ -54,10 +61,13 @@ def command(
     figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes or _best_linked(edges, names)}
     figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
     folder.mkdir(parents=True, exist_ok=True)
+    paths = {name: folder / f"{name.replace('/', '_')}.{ending}" for name in figures}
     for name, figure in figures.items():
-        path = folder / f"{name.replace('/', '_')}.{ending}"
-        save_figure(figure, path)
-        click.echo(path)
+        save_figure(figure, paths[name])
+        if not as_json:
+            click.echo(paths[name])
+    if as_json:
+        echo_json({name: str(path) for name, path in paths.items()})
 
 
 def _best_linked(edges: pd.DataFrame, conditions: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from grape_dgl.cli import inspect
+from grape_dgl.cli import inspect, main
 from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import Screen
 
@@ -70,3 +71,15 @@ def test_a_split_that_is_not_possible_is_said(screen: Screen) -> None:
     facts = inspect.describe(few)
     assert not facts["splits"]["condition"]["possible"]
     assert any("not possible" in line for line in inspect.table(facts))
+
+
+def test_out_holds_what_json_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "screen.h5ad"
+    counts = np.arange(24, dtype=np.float32).reshape(6, 4)
+    obs = pd.DataFrame({"condition": ["ctrl", "ctrl", "ctrl", "A", "A", "A"]}, index=list("uvwxyz"))
+    ad.AnnData(counts, obs=obs, var=pd.DataFrame(index=["A", "B", "C", "D"])).write_h5ad(path)
+    out = tmp_path / "new" / "facts.json"
+    assert main(["inspect", str(path), "--min-cells", "2", "-o", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(out.read_text())
+    assert main(["inspect", str(path), "--min-cells", "2", "-o", str(out)]) == 1
+    assert "--force" in capsys.readouterr().err

@@ -117,6 +117,17 @@ def test_degree_threshold_stops_at_the_floor() -> None:
     assert degree_threshold(torch.ones(6, 1), 2.0) > 1  # one tie group of 15 pairs where 6 are wanted: none
 
 
+def test_eq3_and_eq9_by_hand() -> None:
+    """Cosines .6 (0, 1), 0 (0, 2) and .8 (1, 2): at .6 two pairs stay with their values, above it one."""
+    u = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, 1.0]], dtype=torch.float64)
+    for epsilon, wanted in ((0.6, {(0, 1): 0.6, (1, 2): 0.8}), (0.61, {(1, 2): 0.8}), (0.81, {})):
+        found = find_pairs(u, epsilon, "torch")
+        ends = zip(found.first.tolist(), found.second.tolist(), strict=True)
+        assert dict(zip(ends, found.value.tolist(), strict=True)) == pytest.approx(wanted)
+    only = find_pairs(u, 0.6, "torch", allowed=torch.tensor([True, True, False]))
+    assert (only.first.tolist(), only.second.tolist()) == ([0], [1])
+
+
 def test_eq5_by_hand() -> None:
     """Pair (0, 1): both members have it, .8 and absent -> .4. Pair (0, 2): gene 2 lacks the second member -> .6."""
     first = Pairs(torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([0.8, 0.6]))

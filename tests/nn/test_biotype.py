@@ -6,10 +6,8 @@ import math
 from typing import Any
 
 import dense
-import dgl
 import pytest
 import torch
-from dgl.nn.pytorch import GATv2Conv
 from engines import BOTH, ENGINES, needs_dgl
 from torch import Tensor
 
@@ -97,8 +95,12 @@ def test_gatv2_by_hand() -> None:
     assert float(layer(relation, ends, bias)) == pytest.approx(share - 3 * (1 - share), rel=1e-12)
 
 
+@needs_dgl
 @pytest.mark.parametrize("engine", ENGINES)
 def test_equals_dgl_gatv2conv_with_gradients(engine: Engine) -> None:
+    import dgl
+    from dgl.nn.pytorch import GATv2Conv
+
     theirs = GATv2Conv(5, 4, 3, allow_zero_in_degree=True).double()
     for parameter in theirs.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -235,3 +237,23 @@ def test_masks_are_drawn_in_training_only_and_keep_the_mean() -> None:
     values = torch.cat([m.flatten() for layer in drawn for m in (*layer.features.values(), *layer.attention.values())])
     assert set(values.tolist()) == {0.0, 1 / 0.75}
     assert 0.1 < float((values == 0).double().mean()) < 0.4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_eq11_by_hand(engine: Engine) -> None:
+    """Gene 0 hears itself and gene 1 (similarity .5) by cc, gene 2 by nc; without attention vector the bias weighs.
+
+    cc: (h0 + .5 h1) / 1.5 = (2/3, 1, 0); nc, with a source map of 2: (4, 4, 4); their mean is (7/3, 5/2, 2).
+    """
+    pairs = Pairs(torch.tensor([0, 0]), torch.tensor([1, 2]), torch.tensor([0.5, 0.25], dtype=torch.float64))
+    graph = gene_graph(pairs, torch.tensor([True, True, False]), engine)
+    messages = MessagePassing(3, 3, 1, 1, 0.0, BIOTYPE, engine).double().eval()
+    for name, scale in (("cc", 1.0), ("cn", 2.0), ("nn", 1.0)):
+        relation = messages.relation(0, name)
+        relation.fc_src.weight.data = scale * torch.eye(3, dtype=torch.float64)
+        relation.attn.data.zero_()
+    h = torch.tensor([[1.0, 0.0, 0.0], [0.0, 3.0, 0.0], [2.0, 2.0, 2.0]], dtype=torch.float64)
+    mean = [7 / 3, 5 / 2, 2]
+    centre = sum(mean) / 3
+    spread = math.sqrt(sum((x - centre) ** 2 for x in mean) / 3 + 1e-5)
+    assert messages(graph, h[:, None])[0, 0].tolist() == pytest.approx([(x - centre) / spread for x in mean], rel=1e-9)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import dense
 import pytest
 import torch
@@ -84,6 +86,21 @@ def test_eq6_by_hand() -> None:
     torch.testing.assert_close(loop, torch.tensor([2 / 3, 2 / 3], dtype=torch.float64))
     hops = s.convolve(pairs, torch.tensor([[1.0, -1.0], [4.0, -1.0]], dtype=torch.float64))
     torch.testing.assert_close(hops[1], torch.tensor([[2.0, 0.0], [3.0, 0.0]], dtype=torch.float64))
+
+
+def test_eq7_by_hand() -> None:
+    """A channel is the mean over heads of the cosine of projected hop states; its diagonal is 1."""
+    s, genes = learner(), representation()
+    made = s(genes)
+    for k, weight in enumerate(s.channel_similarity):
+        state, u = made.hops[k + 1], made.units[k]
+        for i, j in ((0, 1), (2, 5), (3, 3)):
+            cosines = []
+            for head in weight:
+                a, b = (state[i] @ head).tolist(), (state[j] @ head).tolist()
+                lengths = math.hypot(*a) * math.hypot(*b)
+                cosines.append(sum(x * y for x, y in zip(a, b, strict=True)) / lengths)
+            assert float(u[i] @ u[j]) == pytest.approx(sum(cosines) / len(cosines), rel=1e-9)
 
 
 def test_eq8_by_hand() -> None:
