@@ -102,6 +102,10 @@ def test_dgl_is_never_the_ancient_one() -> None:
             assert accepted == (set() if none else {"1.1.3", "2.4.0"} if python == "3.11" else {"2.1.0"})
 
 
+def test_readme_has_no_placeholder_left() -> None:
+    assert not re.search(r"@[A-Z]+@|TODO", (ROOT / "README.md").read_text(encoding="utf-8"))
+
+
 def test_readme_and_ci_run_the_same_test_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
