@@ -32,7 +32,7 @@ from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
 from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs
-from grape_dgl.run import Run, gene_inputs, resolve_device, weights_path
+from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.fit import fit
@@ -46,8 +46,6 @@ ARTEFACTS = ("config.toml", "split.json", "model", "log.csv", "log-[0-9]*.csv", 
 """What a training writes."""
 NAMED = 20
 """DE genes kept with each condition, for figures."""
-SAME = 0.1
-"""Below this share of the observed spread, predictions count as the same for every condition."""
 
 
 def train(
@@ -132,9 +130,11 @@ def train(
     with clock("score"):
         table = evaluate(screen, control, changes, split.test, seed)
     write_beside(out / "metrics.csv", lambda path: table.to_csv(path, index=False))
+    differ = variation(predictions)
+    warn_of_sameness(differ)
     report = summary(table) | {
         "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
-        "variation": variation(predictions),
+        "variation": differ,
         "graph": facts,
         "interrupted": interruption.received,
         "seconds": clock.seconds,
@@ -174,7 +174,7 @@ def variation(predictions: Predictions) -> float | None:
     """How much predictions differ between the conditions, as a share of how much the observed changes do.
 
     Root mean square over conditions and genes of the deviation from the mean over conditions. Near 0, the model says
-    the same for every perturbation, and a warning says so. None where the observed changes do not differ.
+    the same for every perturbation. None where the observed changes do not differ.
     """
 
     def spread(change: np.ndarray) -> float:
@@ -184,14 +184,7 @@ def variation(predictions: Predictions) -> float | None:
     observed = spread(predictions.observed - (predictions.expected - predictions.change))
     if len(predictions.conditions) < 2 or not observed:
         return None
-    found = spread(predictions.change) / observed
-    if found < SAME:
-        log.warning(
-            "GRAPE predicts nearly the same change for every test condition (%.0f %% of the observed spread): it has "
-            "found nothing beyond the mean of the training conditions",
-            100 * found,
-        )
-    return round(found, 4)
+    return round(spread(predictions.change) / observed, 4)
 
 
 def joined(features: Mapping[str, Features]) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from grape_dgl.errors import DataError, did_you_mean
 from grape_dgl.evaluation.predictions import Predictions
@@ -88,8 +89,9 @@ def training_figure(log: pd.DataFrame) -> Figure:
     for name in ("mse", "direction", "structure", "val_rmse"):
         if name in log:
             axes.plot(log["epoch"], log[name], label=name, marker=".", lw=1)
-    axes.set(xlabel="epoch", ylabel="loss (log1p units)", yscale="log")
-    axes.legend()
+    axes.set(xlabel="epoch", ylabel="loss parts; val_rmse in log1p units", yscale="log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(loc="outside upper center", ncols=4)
     return figure
 
 

@@ -7,6 +7,7 @@ prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml`` and
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +35,24 @@ from grape_dgl.training.ensemble import Ensemble, ready
 from grape_dgl.training.weights import load_weights
 from grape_dgl.writing import write_beside
 
+log = logging.getLogger("grape_dgl")
+
 FORMAT = 1
 """Version of the model folder; a newer one is refused with a clear line."""
+
+
+SAME = 0.1
+"""Below this share of the observed spread, predictions count as the same for every condition."""
+
+
+def warn_of_sameness(variation: float | None) -> None:
+    """Say so where a run's predictions hardly differ between conditions (``variation`` of ``metrics.json``)."""
+    if variation is not None and variation < SAME:
+        log.warning(
+            "this model predicts nearly the same change for every test condition (%.0f %% of the observed spread): it "
+            "has found little beyond the mean of the training conditions",
+            100 * variation,
+        )
 
 
 def gene_inputs(genes: Genes, features: Mapping[str, Features]) -> GeneInputs:
@@ -98,7 +115,7 @@ class Run:
     def load(cls, folder: str | Path, engine: str = "auto", device: str = "auto") -> Run:
         """Read a run folder. Raises ModelError where a file is missing, altered or of a newer version."""
         folder = Path(folder)
-        description = _read_json(folder / "model" / "model.json", folder)
+        description = read_json(folder / "model" / "model.json", folder)
         if description.get("format", 0) > FORMAT:
             raise ModelError(
                 f"'{folder}' has model format {description['format']}; this one reads up to {FORMAT}: update grape_dgl"
@@ -236,7 +253,8 @@ def weights_path(folder: Path, member: int) -> Path:
     return folder / "model" / f"weights-{member}.safetensors"
 
 
-def _read_json(path: Path, folder: Path) -> dict[str, Any]:
+def read_json(path: Path, folder: Path) -> dict[str, Any]:
+    """A JSON object of the run ``folder``; ModelError where it is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -25,7 +25,7 @@ from grape_dgl.data.splits import make_split
 from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import train, variation
-from grape_dgl.run import Run
+from grape_dgl.run import Run, warn_of_sameness
 
 DEMO = "demo:genes=80,conditions=14,cells=700"
 SMALL = [
@@ -188,7 +188,9 @@ def test_a_model_that_says_the_same_of_every_condition_is_called_so(caplog: pyte
         change = np.array([[2.0, 2.0], [2.0, 2.0]], np.float32) + size * np.array([[1, -1], [-1, 1]], np.float32)
         genes = np.array(["a", "b"], dtype=object)
         found = Predictions(("A", "B"), genes, change, control, expected=change, observed=observed)
-        assert variation(found) == pytest.approx(size, abs=1e-4)
+        share = variation(found)
+        assert share == pytest.approx(size, abs=1e-4)
+        warn_of_sameness(share)
         assert ("nearly the same change for every test condition" in caplog.text) == said
 
 
@@ -278,6 +280,8 @@ def test_predict_all_single_and_from_file(folder: Path, tmp_path: Path) -> None:
     assert not described.all()  # what nothing is known of cannot be told from no perturbation
     assert list(ad.read_h5ad(out).obs_names) == [s for s, known in zip(symbols, described, strict=True) if known]
     assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 1  # exists
+    report = json.loads((folder / "metrics.json").read_text())
+    assert 0 < report["variation"] < 10
     (tmp_path / "list.txt").write_text(f"# mine\n{symbols[0]}\n\n{symbols[1]}+ctrl\n")
     flags = ["--from-file", str(tmp_path / "list.txt"), "-o", str(out), "--force"]
     assert main(["predict", str(folder), *flags]) == 0

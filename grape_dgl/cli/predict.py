@@ -79,7 +79,7 @@ def command(
         raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
 
     from grape_dgl.data.annotation import Annotation
-    from grape_dgl.run import Run
+    from grape_dgl.run import Run, read_json, warn_of_sameness
 
     loaded = Run.load(run, engine=engine, device=device)
     if all_single:
@@ -87,6 +87,8 @@ def command(
         if left_out := int((~loaded.described).sum()):
             log.info("%d genes have neither description nor sequence and are left out", left_out)
     predictions = loaded.predict(wanted, Annotation.from_files(annotation, sequences))
+    if (run / "metrics.json").is_file():
+        warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
     if out is not None:
         predictions.write(out)
     if all_single and out is not None and not as_json:

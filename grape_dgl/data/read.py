@@ -301,7 +301,7 @@ def _report(screen: Screen, notes: dict[str, Any]) -> None:
     changes = [change for found in on_target.values() for change in found.values()]
     if changes:
         log.info(
-            "on-target change of %d measured targets: median %+.2f (log1p), %d down, %d up",
+            "on-target change of %d pairs of condition and measured target: median %+.2f (log1p), %d down, %d up",
             len(changes), float(np.median(changes)), sum(c < 0 for c in changes), sum(c > 0 for c in changes),
         )  # fmt: skip
     if screen.stored_de:
