@@ -36,13 +36,17 @@ class GeneInputs:
     def __len__(self) -> int:
         return len(self.coding)
 
-    def to(self, device: str | torch.device) -> GeneInputs:
-        """The same inputs on another device."""
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> GeneInputs:
+        """The same inputs on another device, with values in ``dtype``."""
         return GeneInputs(
-            {m: x.to(device) for m, x in self.values.items()},
+            {m: x.to(device, dtype) for m, x in self.values.items()},
             {m: x.to(device) for m, x in self.present.items()},
             self.coding.to(device),
         )
+
+    def like(self, other: GeneInputs) -> GeneInputs:
+        """The same inputs where those of ``other`` are, and as precise."""
+        return self.to(other.coding.device, next(iter(other.values.values())).dtype)
 
     @property
     def widths(self) -> dict[str, int]:

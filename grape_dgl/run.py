@@ -91,13 +91,14 @@ class Run:
         """Write ``folder/model`` (but not the weights, which training writes) and ``folder/nodes.tsv``."""
         model = folder / "model"
         model.mkdir(parents=True, exist_ok=True)
-        inputs = self.ensemble.genes
-        tensors = {f"values.{m}": x.cpu().numpy() for m, x in inputs.values.items()}
-        tensors |= {f"present.{m}": x.cpu().numpy() for m, x in inputs.present.items()}
+        inputs = self.ensemble.genes.to("cpu", torch.float32)
+        tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
+        tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
         tensors["control"] = self.control
         given = self.ensemble.members[0].given
         if given is not None:
-            tensors |= {f"prior.{part}": getattr(given, part).cpu().numpy() for part in ("first", "second", "value")}
+            tensors |= {f"prior.{part}": getattr(given, part).cpu().numpy() for part in ("first", "second")}
+            tensors["prior.value"] = given.value.float().cpu().numpy()
         description = {
             "format": FORMAT,
             "members": len(self.ensemble.members),
@@ -147,8 +148,7 @@ class Run:
             member = GRAPE(config, widths, genes.measured, choose_engine(engine, place), given)
             load_weights(member, weights_path(folder, number))
             members.append(member)
-        ensemble = ready(members, inputs).to(place)
-        return cls(config, genes, control, ensemble, sources, conditions)
+        return cls(config, genes, control, ready(members, inputs.to(place)), sources, conditions)
 
     @property
     def described(self) -> np.ndarray:
@@ -238,7 +238,7 @@ class Run:
             values[modality] = torch.zeros(len(symbols), width) if known is None else torch.from_numpy(known.values)
             has = np.zeros(len(symbols), dtype=bool) if known is None else known.present
             present[modality] = torch.from_numpy(has)
-        return GeneInputs(values, present, torch.from_numpy(fresh.coding)).to(self.ensemble.genes.coding.device)
+        return GeneInputs(values, present, torch.from_numpy(fresh.coding))
 
 
 def predict(

@@ -57,7 +57,7 @@ def test_saved_is_loaded_in_both_engines(trained: tuple[Run, Path]) -> None:
     for engine in ("dgl", "torch"):
         other = Run.load(folder, engine=engine, device="cpu").predict(conditions(run))
         np.testing.assert_allclose(other.change, wanted.change, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=3e-6)  # of a difference of two
+        np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=1e-6)
 
 
 def test_predictions_say_what_they_are(trained: tuple[Run, Path]) -> None:

@@ -50,7 +50,7 @@ class Ensemble:
 
     def _graph(self, member: GRAPE, new: GeneInputs | None) -> tuple[GeneGraph, Float[Tensor, "genes dim"]]:
         if new is not None:
-            return member.extend(self.genes, new)
+            return member.extend(self.genes, new.like(self.genes))
         z = member.represent(self.genes)
         return member.graph(member.learn_graph(z).pairs, self.genes.coding), z.fused
 
@@ -66,14 +66,15 @@ class Ensemble:
         kept = mean.value.topk(round(sum(map(len, graphs)) / len(graphs))).indices.sort().values
         return Pairs(mean.first[kept], mean.second[kept], mean.value[kept])
 
-    def to(self, device: str) -> Ensemble:
-        """The same ensemble on another device."""
-        return Ensemble(tuple(member.to(device) for member in self.members), self.genes.to(device))
-
 
 def ready(members: Iterable[GRAPE], genes: GeneInputs) -> Ensemble:
-    """An ensemble of ``members`` in eval mode."""
-    return Ensemble(tuple(member.eval() for member in members), genes)
+    """An ensemble of ``members`` in eval mode, on the device of ``genes`` and in double precision (but on MPS).
+
+    A solved read-out has large weights: they magnify the rounding of single precision, in which engines differ, to 4e-5.
+    """
+    device = genes.coding.device
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return Ensemble(tuple(member.eval().to(device, dtype) for member in members), genes.to(device, dtype))
 
 
 def _parts(conditions: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
