@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import platform
 import sys
@@ -37,7 +36,7 @@ from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.fit import fit
 from grape_dgl.training.interruption import Interruption
-from grape_dgl.writing import replacing, write_beside
+from grape_dgl.writing import replacing, write_beside, write_json, write_text
 
 log = logging.getLogger("grape_dgl")
 
@@ -86,8 +85,8 @@ def train(
     inputs = gene_inputs(screen.genes, features)
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     with replacing(out, ARTEFACTS, complete=out / "model" / "model.json"), Interruption() as interruption:
-        write_beside(out / "config.toml", lambda path: path.write_text(config.to_toml(), encoding="utf-8"))
-        write_beside(out / "split.json", lambda path: split.to_json(path))
+        write_text(out / "config.toml", config.to_toml())
+        split.to_json(out / "split.json")
         members: list[GRAPE] = []
         for number in range(config.training.ensemble):
             member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
@@ -142,8 +141,7 @@ def train(
         "versions": versions(),
         "data": dict(screen.notes),
     }
-    text = json.dumps(report, indent=1, default=str, allow_nan=False) + "\n"
-    write_beside(out / "metrics.json", lambda path: path.write_text(text, encoding="utf-8"))
+    write_json(out / "metrics.json", report)
     return run
 
 

@@ -33,7 +33,7 @@ from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Ensemble, ready
 from grape_dgl.training.weights import load_weights
-from grape_dgl.writing import write_beside
+from grape_dgl.writing import write_beside, write_json
 
 log = logging.getLogger("grape_dgl")
 
@@ -109,8 +109,7 @@ class Run:
         }
         write_beside(model / "inputs.safetensors", lambda path: save_file(tensors, path))
         write_beside(folder / "nodes.tsv", lambda path: self.genes.to_frame().to_csv(path, sep="\t", index=False))
-        text = json.dumps(description, indent=1) + "\n"
-        write_beside(model / "model.json", lambda path: path.write_text(text, encoding="utf-8"))
+        write_json(model / "model.json", description)
 
     @classmethod
     def load(cls, folder: str | Path, engine: str = "auto", device: str = "auto") -> Run:

@@ -91,7 +91,7 @@ def test_predictions_file(folder: Path, screen: Screen) -> None:
     compared = ad.AnnData(cells, var=pd.DataFrame(index=found.var_names))
     compared.obs["group"] = ["a"] * len(screen.cells(test[0])) + ["b"] * len(halves.reference)
     scanpy.tl.rank_genes_groups(compared, "group", groups=["a"], reference="b", method="t-test", rankby_abs=True)
-    assert set(found.obs["de_genes"][0].split()) == set(compared.uns["rank_genes_groups"]["names"]["a"][:20])
+    assert set(found.obs["de_genes"].iloc[0].split()) == set(compared.uns["rank_genes_groups"]["names"]["a"][:20])
     half = halves.model
     np.testing.assert_allclose(found.var["control"], screen.control_mean(half), rtol=1e-5, atol=1e-6)
     for row, name in enumerate(test):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,6 +11,7 @@ import click
 from grape_dgl.cli.options import check_output, data_options, echo_json, json_option, load_screen, output_options
 from grape_dgl.config import SplitConfig, SplitKind
 from grape_dgl.errors import DataError
+from grape_dgl.writing import write_json
 
 if TYPE_CHECKING:
     from grape_dgl.data.screen import Screen
@@ -37,10 +37,7 @@ def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> Non
         check_output(out, force, ".json")
     facts = describe(load_screen(**options))
     if out is not None:
-        from grape_dgl.writing import write_beside
-
-        text = json.dumps(facts, indent=1, allow_nan=False) + "\n"
-        write_beside(out, lambda beside: beside.write_text(text, encoding="utf-8"))
+        write_json(out, facts)
     if as_json:
         echo_json(facts)
     else:

@@ -18,7 +18,7 @@ import h5py
 import pooch
 
 from grape_dgl.errors import DownloadError
-from grape_dgl.writing import write_beside
+from grape_dgl.writing import write_text
 
 log = logging.getLogger("grape_dgl")
 
@@ -147,4 +147,4 @@ def _umask() -> int:
 
 
 def _record(path: Path, digest: str) -> None:
-    write_beside(path, lambda beside: beside.write_text(digest + "\n", encoding="ascii"))
+    write_text(path, digest + "\n")

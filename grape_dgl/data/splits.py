@@ -16,6 +16,7 @@ import numpy as np
 from grape_dgl.config import SplitConfig
 from grape_dgl.data.conditions import CONTROL, parse_condition, targets
 from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.writing import write_json
 
 log = logging.getLogger("grape_dgl")
 
@@ -45,7 +46,7 @@ class Split:
         """Write the parts, kind, seed and classes; ``from_json`` reads them back unchanged."""
         document: dict[str, Any] = {name: list(getattr(self, name)) for name in PARTS}
         document |= {"kind": self.kind, "seed": self.seed, "classes": dict(self.classes)}
-        Path(path).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_json(Path(path), document)
 
     @classmethod
     def from_json(

@@ -70,7 +70,7 @@ class Ensemble:
 def ready(members: Iterable[GRAPE], genes: GeneInputs) -> Ensemble:
     """An ensemble of ``members`` in eval mode, on the device of ``genes`` and in double precision (but on MPS).
 
-    A solved read-out has large weights: they magnify the rounding of single precision, in which engines differ, to 4e-5.
+    The large weights of a solved read-out magnify the rounding of single precision, in which engines differ, to 4e-5.
     """
     device = genes.coding.device
     dtype = torch.float32 if device.type == "mps" else torch.float64

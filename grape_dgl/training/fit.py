@@ -73,7 +73,7 @@ class Fit(L.LightningModule):
         loss = mse + direction + self.settings.structure.regulariser * regulariser  # Eq. 17-18
         if not torch.isfinite(loss):
             raise ModelError(
-                f"the loss is {float(loss)} in epoch {self.current_epoch}, step {batch_idx}; "
+                f"the loss is {loss.item()} in epoch {self.current_epoch}, step {batch_idx}; "
                 "try a smaller training.lr, or check the expression for extreme values"
             )
         parts = {"loss": loss, "mse": mse, "direction": direction, "structure": regulariser}
@@ -84,30 +84,26 @@ class Fit(L.LightningModule):
         self.log("edges", float(len(structure.pairs)), on_step=False, on_epoch=True, batch_size=1)
         return loss
 
-    def solve_readout(self) -> None:
-        """The read-out in closed form on the representation as it is now, where the settings want it."""
-        if self.settings.training.readout == "ridge":
-            self.penalty = probe(self.model, self.genes, self.train_part, self.validation_part)
-
     def on_train_epoch_end(self) -> None:
-        """Validation on the mean profiles: RMSE over genes, averaged over conditions."""
-        self.solve_readout()
-        if self.validation_part is None:
-            with torch.no_grad():
-                self.model.learn_graph(self.model.represent(self.genes), refresh=True)
-            return
-        self.log("val_rmse", self.validate(self.validation_part), prog_bar=True)
+        score = self.settle()
+        if score is not None:
+            self.log("val_rmse", score, prog_bar=True)
 
-    def validate(self, part: Perturbations) -> Tensor:
-        """Mean over conditions of the RMSE between predicted and observed mean profile.
+    def settle(self) -> Tensor | None:
+        """The model as it would be kept now, and its RMSE on the validation conditions (mean over conditions).
 
-        The thresholds are those that the next epoch starts with, so that kept weights have the wanted degree.
+        The read-out is solved where the settings want it, and the thresholds are those that the next epoch starts
+        with, so that kept weights have the wanted degree.
         """
+        if self.settings.training.readout == "ridge":
+            self.penalty, score = probe(self.model, self.genes, self.train_part, self.validation_part)
+            return score
+        part = self.validation_part
         self.model.eval()
         with torch.no_grad():
-            change, _ = self.model(self.genes, part.targets, refresh=True)
+            change, _ = self.model(self.genes, [()] if part is None else part.targets, refresh=True)
         self.model.train()
-        return part.rmse(change)
+        return None if part is None else part.rmse(change)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         t = self.settings.training
@@ -132,9 +128,9 @@ class _Keeper(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
         module = cast(Fit, pl_module)
-        module.solve_readout()
-        if self.checked is not None:  # no epoch need be worse than the start
-            self._keep(module, float(module.validate(self.checked)), epoch=-1)
+        score = module.settle()
+        if score is not None:  # no epoch need be worse than the start
+            self._keep(module, float(score), epoch=-1)
             for stopper in trainer.early_stopping_callbacks:
                 stopper.best_score = torch.tensor(self.best)
 

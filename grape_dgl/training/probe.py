@@ -9,6 +9,8 @@ Differs: the paper learns the read-out with the rest (``training.readout = "grad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,11 +35,11 @@ def probe(
     train: Perturbations,
     validation: Perturbations | None = None,
     penalty: float = DEFAULT_PENALTY,
-) -> float:
-    """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``; returns the penalty used.
+) -> tuple[float, Tensor | None]:
+    """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``, and refresh the thresholds.
 
     The bias is the mean change of these conditions. With ``validation`` the penalty is that of ``PENALTIES`` with the
-    best RMSE there.
+    best RMSE there. Returns the penalty and this RMSE.
     """
     was_training = model.training
     model.eval()
@@ -45,28 +47,31 @@ def probe(
     graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
     found = model.states(graph, z.fused, train.targets)
     mean = train.change.mean(dim=0)
+    penalties = (penalty,) if validation is None else PENALTIES
+    weights = dict(zip(penalties, ridge(found, train.change - mean, penalties), strict=True))
 
-    def use(tried: float) -> None:
-        weight = ridge(found, train.change - mean, tried)
+    def use(weight: Float[Tensor, "measured width"]) -> None:
         model.readout.weight.copy_(weight)
         model.readout.bias.copy_(mean)
         if model.config.model.readout == "plain":
             model.readout.bias.sub_((weight * found.unmasked[: len(weight)]).sum(-1))
 
+    score = None
     if validation is not None:
         scores, held_out = {}, model.states(graph, z.fused, validation.targets)
-        for tried in PENALTIES:
-            use(tried)
-            scores[tried] = float(validation.rmse(model.read(held_out, len(validation.targets))))
-        penalty = min(scores, key=lambda tried: scores[tried])
-    use(penalty)
+        for tried, weight in weights.items():
+            use(weight)
+            scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))
+        penalty = min(scores, key=lambda tried: float(scores[tried]))
+        score = scores[penalty]
+    use(weights[penalty])
     model.train(was_training)
-    return penalty
+    return penalty, score
 
 
 def ridge(
-    found: Reached, residual: Float[Tensor, "conditions measured"], penalty: float
-) -> Float[Tensor, "measured width"]:
+    found: Reached, residual: Float[Tensor, "conditions measured"], penalties: Sequence[float]
+) -> Float[Tensor, "penalties measured width"]:
     """Per gene ``argmin_w sum_c (residual_c - <w, p_c - p>)^2 + penalty * s |w|^2``, p the unmasked state.
 
     ``s`` is the mean of ``|p_c - p|^2`` over measured genes and conditions: a share that no unit of the states changes.
@@ -79,7 +84,8 @@ def ridge(
     gene, column, residual64 = (x.to(change.device) for x in (gene, column, float64(residual)))
     width = change.shape[1]
     scale = change.square().sum() / (measured * conditions)
-    damping = torch.eye(width, dtype=torch.double, device=change.device) * penalty * scale.clamp(min=1e-12)
+    penalty = torch.tensor(penalties, dtype=torch.double, device=change.device)[:, None, None, None]
+    damping = penalty * scale.clamp(min=1e-12) * torch.eye(width, dtype=torch.double, device=change.device)
     ends = torch.searchsorted(gene, torch.arange(0, measured + BLOCK, BLOCK, device=gene.device)).tolist()
     weights = []
     for number, start in enumerate(range(0, measured, BLOCK)):
@@ -88,5 +94,5 @@ def ridge(
         x = change.new_zeros(size, conditions, width)
         x[gene[rows] - start, column[rows]] = change[rows]
         y = residual64[:, start : start + size].T[:, :, None]
-        weights.append(torch.linalg.solve(x.mT @ x + damping, x.mT @ y).squeeze(2))
-    return torch.cat(weights).to(residual)
+        weights.append(torch.linalg.solve(x.mT @ x + damping, x.mT @ y).squeeze(3))
+    return torch.cat(weights, dim=1).to(residual)

@@ -65,7 +65,7 @@ def test_ridge_equals_scikit_learn(monkeypatch: pytest.MonkeyPatch, block: int) 
     gene, column = gene[order], column[order]
     found = Reached(*map(torch.from_numpy, (unmasked, column, gene, unmasked[gene] + change[gene, column])))
     residual = draw.normal(size=(number, measured))
-    weight = ridge(found, torch.from_numpy(residual), 0.3)
+    weight = ridge(found, torch.from_numpy(residual), [2.0, 0.3])[1]
     scale = np.square(change[:measured]).sum() / (measured * number)
     for i in range(measured):
         wanted = Ridge(alpha=0.3 * scale, fit_intercept=False).fit(change[i], residual[:, i]).coef_
@@ -81,7 +81,7 @@ def test_probe_predicts_what_a_ridge_on_states_predicts(
     """Of training conditions and of one that it did not see, by the best of all penalties on the validation part."""
     model = untrained(genes, engine, model={"readout": readout, "dropout": 0.4})
     train, validation = conditions(screen, TRAIN), conditions(screen, VAL)
-    penalty = probe(model, genes, train, validation)
+    penalty, score = probe(model, genes, train, validation)
     assert model.training
     model.eval()
     x, y = states(model, genes, [*train.targets, *validation.targets]), train.change.numpy()
@@ -95,6 +95,7 @@ def test_probe_predicts_what_a_ridge_on_states_predicts(
         wanted[tried] = y.mean(0) + np.stack(fitted, axis=1)
         scores[tried] = np.sqrt(np.square(wanted[tried][3] - validation.change[0].numpy()).mean())
     assert penalty == min(scores, key=lambda p: scores[p])
+    assert float(score) == pytest.approx(scores[penalty], rel=1e-3)
     with torch.no_grad():
         found = model(genes, [*train.targets, *validation.targets])[0].numpy()
     np.testing.assert_allclose(found, wanted[penalty], rtol=1e-3, atol=1e-4)
@@ -102,5 +103,5 @@ def test_probe_predicts_what_a_ridge_on_states_predicts(
 
 def test_probe_without_validation_takes_the_default(screen: Screen, genes: GeneInputs) -> None:
     model = untrained(genes)
-    assert probe(model, genes, conditions(screen, TRAIN), None) == module.DEFAULT_PENALTY
+    assert probe(model, genes, conditions(screen, TRAIN), None) == (module.DEFAULT_PENALTY, None)
     assert model.readout.weight.any()
