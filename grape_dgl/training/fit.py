@@ -7,7 +7,8 @@ import logging
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -166,6 +167,18 @@ class _Stopper(Callback):
         trainer.should_stop = trainer.should_stop or self.interruption.received
 
 
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    """Same seed, same numbers: threads otherwise add up the gradients of gathered rows in any order."""
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
+@_deterministic()
 def fit(
     model: GRAPE,
     genes: GeneInputs,

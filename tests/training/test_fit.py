@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import numpy as np
 import pytest
 import small
 import torch
-from engines import needs_dgl
+from engines import ENGINES, needs_dgl
 from evaluation.screens import simulated
 
 from grape_dgl.config import AlignmentConfig
 from grape_dgl.data.screen import Screen
+from grape_dgl.engine import Engine
 from grape_dgl.errors import ModelError
 from grape_dgl.losses import direction_loss, expression_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
@@ -45,6 +47,14 @@ def genes() -> GeneInputs:
 
 def new(genes: GeneInputs, **sections: Any) -> GRAPE:
     return small.model(genes=genes, dtype=torch.float32, measured=60, **sections)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
 
 
 def run(
@@ -178,18 +188,24 @@ def test_without_validation_every_epoch_runs_and_the_last_counts(
     assert "val_rmse" not in result.history[0]
 
 
-def test_same_seed_same_numbers(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        found = []
-        for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-            (tmp_path / name).mkdir()
-            found.append(run(tmp_path / name, screen, genes, seed=seed, epochs=1)[0].state_dict())
-    finally:
-        torch.set_num_threads(threads)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_same_seed_same_numbers(tmp_path: Path, screen: Screen, engine: Engine, two_threads: None) -> None:
+    """Bit for bit, in a model large enough that threads share the work."""
+    genes = small.inputs(400, dtype=torch.float32)
+    sizes = {
+        "training": {"epochs": 1},
+        "model": {"hidden": 64, "width": 64, "heads": 4, "dropout": 0.2},
+        "structure": {"sparsity": "degree:20"},
+    }
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        model = small.model(engine, genes=genes, dtype=torch.float32, measured=60, **sizes)
+        files = {"weights": tmp_path / name, "log_file": tmp_path / f"{name}.csv"}
+        fit(model, genes, screen, screen.control_halves(0), TRAIN, (), seed=seed, **files)
+        found.append(model.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_nan_names_epoch_and_step(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
