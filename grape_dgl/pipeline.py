@@ -20,13 +20,13 @@ from grape_dgl.config import Config
 from grape_dgl.data.conditions import targets
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import PARTS, Split, make_split
+from grape_dgl.data.vectors import Features
 from grape_dgl.engine import choose_engine
 from grape_dgl.errors import ModelError
 from grape_dgl.evaluation.de import strongest
 from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
-from grape_dgl.features.store import Features
 from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
 from grape_dgl.graph.hetero import Pairs

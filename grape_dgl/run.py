@@ -23,11 +23,11 @@ from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.conditions import detect_parser, targets
 from grape_dgl.data.genes import Genes
+from grape_dgl.data.vectors import Features
 from grape_dgl.engine import choose_engine
 from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
-from grape_dgl.features.store import Features
 from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from grape_dgl.config import Config
     from grape_dgl.data.genes import Genes
-    from grape_dgl.features.store import Features
+    from grape_dgl.data.vectors import Features
 
 
 @click.command("features")

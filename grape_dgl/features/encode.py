@@ -11,8 +11,9 @@ import numpy as np
 
 from grape_dgl.config import FeatureConfig
 from grape_dgl.data.genes import Genes
+from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
-from grape_dgl.features.store import Encoder, Features, encode_all
+from grape_dgl.features.store import Encoder, encode_all
 
 log = logging.getLogger("grape_dgl")
 

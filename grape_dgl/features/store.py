@@ -1,46 +1,32 @@
-"""Encoded genes, and the cache that keeps every input from being encoded twice."""
+"""Encoded genes, and the store that keeps every input from being encoded twice."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sqlite3
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 from tqdm import tqdm
-
-from grape_dgl.errors import DataError
-from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """One modality of all genes as the encoder gave it; standardisation belongs to the model.
-
-    Raises DataError where shapes differ or a value is not finite.
-    """
-
-    values: np.ndarray
-    """float32 [genes, d]; a row of zeros where the gene lacks the modality."""
-    present: np.ndarray
-    """bool [genes]."""
-    source: Mapping[str, Any]
-    """Encoder, model, its sha256, pooling and whatever else the values depend on."""
-
-    def __post_init__(self) -> None:
-        if self.values.ndim != 2 or self.present.shape != self.values.shape[:1]:
-            shapes = f"{self.values.shape} and {self.present.shape}"
-            raise DataError(f"values and present have shapes {shapes}; expected [genes, d] and [genes]")
-        if not np.isfinite(self.values).all():
-            raise DataError(f"the encoder {self.source.get('encoder')} gave values that are not finite")
+FILE = "features.sqlite"
+WAIT = 60.0
+"""Seconds to wait for another process that writes."""
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS encoder (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS vector (
+    encoder INTEGER NOT NULL REFERENCES encoder, input BLOB NOT NULL, value BLOB NOT NULL, checksum INTEGER NOT NULL,
+    PRIMARY KEY (encoder, input)
+) WITHOUT ROWID;
+"""
 
 
 class Encoder(Protocol):
@@ -57,71 +43,100 @@ class Encoder(Protocol):
         ...
 
 
-def encode_all(inputs: Sequence[str], encoder: Encoder, cache: Path | None, label: str) -> np.ndarray:
-    """float32 [inputs, dim]; empty inputs give zeros, inputs that the cache folder knows are not encoded again.
+class Store:
+    """One SQLite file for all encoders: the vectors of inputs, by the SHA-256 of the input and all that they depend on.
 
-    Whatever was encoded is kept in the cache, also when the run is interrupted.
+    Every batch is a transaction: a process that is killed at any moment loses the batch in hand and damages nothing,
+    and several processes may share the file.
     """
-    path = None if cache is None else _path(cache, encoder, label)
-    rows = _load(path, encoder) if path else {}
-    keys = [_key(text) for text in inputs]
-    new = {key: text for key, text in zip(keys, inputs, strict=True) if text and key not in rows}
-    todo = sorted(new.items(), key=lambda item: len(item[1]), reverse=True)  # similar lengths share a batch
+
+    def __init__(self, folder: Path, encoder: Encoder) -> None:
+        self.path, self._dim = folder / FILE, encoder.dim
+        self._source = json.dumps(dict(encoder.source), sort_keys=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._id = self._open()
+        except sqlite3.OperationalError:
+            raise  # cannot be opened or written, or another process holds it
+        except sqlite3.DatabaseError as error:
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            log.warning("'%s' is damaged (%s): moved to %s; genes are encoded again", self.path, error, aside.name)
+            self._id = self._open()
+
+    def _open(self) -> int:
+        """Id of the encoder, which is registered where it is new."""
+        with closing(self._connect()) as database, database:
+            if (answer := database.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(answer)
+            database.executescript(_SCHEMA)
+            database.execute("INSERT OR IGNORE INTO encoder (source) VALUES (?)", (self._source,))
+            return int(database.execute("SELECT id FROM encoder WHERE source = ?", (self._source,)).fetchone()[0])
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=WAIT)
+
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, np.ndarray]:
+        """float32 [dim] of every key that is there; one that is not whole counts as missing."""
+        found = {}
+        question = "SELECT value, checksum FROM vector WHERE encoder = ? AND input = ?"
+        with closing(self._connect()) as database:
+            for key in keys:
+                value, checksum = database.execute(question, (self._id, key)).fetchone() or (b"", 0)
+                if len(value) == 4 * self._dim and zlib.crc32(value) == checksum:
+                    found[key] = np.frombuffer(value, dtype="<f4")
+        return found
+
+    def add(self, rows: Mapping[bytes, np.ndarray]) -> None:
+        """Keep these vectors: all of them or, where the process is killed, none."""
+        values = {key: np.asarray(row, dtype="<f4").tobytes() for key, row in rows.items()}
+        with closing(self._connect()) as database, database:
+            database.executemany(
+                "INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)",
+                [(self._id, key, value, zlib.crc32(value)) for key, value in values.items()],
+            )
+
+
+def encode_all(inputs: Sequence[str], encoder: Encoder, cache: Path | None, label: str) -> np.ndarray:
+    """float32 [inputs, dim]; empty inputs give zeros, equal inputs and those that the cache knows are encoded once.
+
+    Every batch is kept in the cache as soon as it is encoded; a cache that cannot be used costs its use only.
+    """
+    keys = [hashlib.sha256(text.encode()).digest() for text in inputs]
+    wanted = {key: text for key, text in zip(keys, inputs, strict=True) if text}
+    store = _store(cache, encoder) if cache is not None and wanted else None
+    rows = store.get(wanted) if store else {}
+    todo = sorted(
+        wanted.keys() - rows.keys(), key=lambda key: (-len(wanted[key]), key)
+    )  # similar lengths share a batch
     quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
+    with tqdm(total=len(todo), desc=f"encoding {label}", unit="gene", disable=quiet or (None if todo else True)) as bar:
+        for start in range(0, len(todo), encoder.batch):
+            batch = todo[start : start + encoder.batch]
+            new = dict(zip(batch, encoder.encode([wanted[key] for key in batch]), strict=True))
+            rows |= new
+            store = store if store and _kept(store, new) else None
+            bar.update(len(batch))
+    empty = np.zeros(encoder.dim)
+    return np.array([rows[key] if text else empty for key, text in zip(keys, inputs, strict=True)], np.float32)
+
+
+def _store(folder: Path, encoder: Encoder) -> Store | None:
     try:
-        with tqdm(
-            total=len(todo), desc=f"encoding {label}", unit="gene", disable=quiet or (None if todo else True)
-        ) as bar:
-            for start in range(0, len(todo), encoder.batch):
-                batch = todo[start : start + encoder.batch]
-                values = encoder.encode([text for _, text in batch])
-                rows.update(zip((key for key, _ in batch), values, strict=True))
-                bar.update(len(batch))
-    finally:
-        if path and not rows.keys().isdisjoint(new):
-            _save(path, rows, encoder)
-    return np.array(
-        [rows[key] if text else np.zeros(encoder.dim) for key, text in zip(keys, inputs, strict=True)], np.float32
-    )
+        return Store(folder, encoder)
+    except (OSError, sqlite3.Error) as error:
+        _warn(folder / FILE, error)
+        return None
 
 
-def _key(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
-
-
-def _path(cache: Path, encoder: Encoder, label: str) -> Path:
-    """One file per modality and everything that the values depend on."""
-    identity = hashlib.sha256(json.dumps(dict(encoder.source), sort_keys=True).encode()).hexdigest()
-    return cache / f"{label}-{encoder.source['encoder']}-{identity[:16]}.safetensors"
-
-
-def _load(path: Path, encoder: Encoder) -> dict[bytes, np.ndarray]:
-    """sha256 of an input -> its vector; nothing, said aloud, where the file is damaged or of another encoder."""
-    if not path.exists():
-        return {}
+def _kept(store: Store, rows: Mapping[bytes, np.ndarray]) -> bool:
     try:
-        with safe_open(path, framework="numpy") as file:
-            source = json.loads((file.metadata() or {}).get("source", "{}"))
-            keys, values = file.get_tensor("sha256"), file.get_tensor("values")
-    except (OSError, SafetensorError, ValueError) as error:
-        log.warning("feature cache '%s' is damaged (%s); its genes are encoded again", path, error)
-        return {}
-    fits = keys.shape == (len(values), 32) and values.shape[1:] == (encoder.dim,) and np.isfinite(values).all()
-    if source != json.loads(json.dumps(dict(encoder.source))) or not fits:
-        log.warning("feature cache '%s' does not hold what its name says; its genes are encoded again", path)
-        return {}
-    return {key.tobytes(): row for key, row in zip(keys, values, strict=True)}
+        store.add(rows)
+    except sqlite3.Error as error:
+        _warn(store.path, error)
+        return False
+    return True
 
 
-def _save(path: Path, rows: Mapping[bytes, np.ndarray], encoder: Encoder) -> None:
-    """Write a temporary file beside and rename it: a reader sees the old file or the new one, never a part."""
-    tensors: dict[str, np.ndarray] = {
-        "sha256": np.frombuffer(b"".join(rows), dtype=np.uint8).reshape(-1, 32),
-        "values": np.array(list(rows.values()), dtype=np.float32),
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = save(tensors, metadata={"source": json.dumps(dict(encoder.source), sort_keys=True)})
-        write_beside(path, lambda part: part.write_bytes(content))
-    except OSError as error:
-        log.warning("cannot write the feature cache '%s': %s; the features are used without it", path, error)
+def _warn(path: Path, error: Exception) -> None:
+    log.warning("cannot use the feature cache '%s': %s; the features are encoded without it", path, error)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import sqlite3
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
-from grape_dgl.features.store import Features, encode_all
+from grape_dgl.features import store
+from grape_dgl.features.store import FILE, encode_all
 
 
 class Lengths:
@@ -48,31 +55,44 @@ def test_without_cache_and_with_nothing_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_another_encoder_or_modality_has_another_file(tmp_path: Path) -> None:
-    for version, label in ((1, "text"), (2, "text"), (2, "seq")):
+def test_another_encoder_has_other_vectors_in_the_same_file(tmp_path: Path) -> None:
+    for version in (1, 2):
         encoder = Lengths(version)
-        encode_all(TEXTS, encoder, tmp_path, label)
-        assert encoder.asked
-    assert len(list(tmp_path.iterdir())) == 3
+        encode_all(TEXTS, encoder, tmp_path, "text")
+        assert len(encoder.asked) == 3
+    encoder = Lengths(1)
+    assert encode_all(TEXTS, encoder, tmp_path, "seq").tolist() == EXPECTED and not encoder.asked
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "other"])
-def test_a_damaged_file_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
+@pytest.mark.parametrize("content", [b"\x00" * 5000, b"hello" * 200, b"SQLite format 3\x00" + b"x" * 999])
+def test_a_file_that_is_no_store_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes) -> None:
+    (tmp_path / FILE).write_bytes(content)
+    for asked in (3, 0):
+        encoder = Lengths()
+        assert encode_all(TEXTS, encoder, tmp_path, "text").tolist() == EXPECTED and len(encoder.asked) == asked
+    assert caplog.text.count("encoded again") == 1
+    assert (tmp_path / "features.damaged").read_bytes() == content
+
+
+def test_no_damage_gives_a_wrong_vector(tmp_path: Path) -> None:
+    """Wherever the file is cut or overwritten."""
     encode_all(TEXTS, Lengths(), tmp_path, "text")
-    (path,) = tmp_path.iterdir()
-    if damage == "other":
-        encode_all(TEXTS, Lengths(2), tmp_path / "other", "text")
-        (other,) = (tmp_path / "other").iterdir()
-        path.write_bytes(other.read_bytes())
-    else:
-        path.write_bytes(path.read_bytes()[:-20] if damage == "cut" else b"\x00" * 5000)
+    path = tmp_path / FILE
+    whole = path.read_bytes()
+    for start in range(0, len(whole), 500):
+        for damaged in (whole[:start], whole[:start] + b"\x07" * 500 + whole[start + 500 :]):
+            path.write_bytes(damaged)
+            assert encode_all(TEXTS, Lengths(), tmp_path, "text").tolist() == EXPECTED, start
+
+
+def test_a_vector_that_is_not_whole_is_encoded_again(tmp_path: Path) -> None:
+    encode_all(TEXTS, Lengths(), tmp_path, "text")
+    with sqlite3.connect(tmp_path / FILE) as database:
+        key = hashlib.sha256(b"de").digest()
+        database.execute("UPDATE vector SET value = ? WHERE input = ?", (b"1234", key))
     encoder = Lengths()
-    assert encode_all(TEXTS, encoder, tmp_path, "text").tolist() == EXPECTED
-    assert len(encoder.asked) == 3 and "encoded again" in caplog.text
-    caplog.clear()
-    encoder = Lengths()
-    encode_all(TEXTS, encoder, tmp_path, "text")
-    assert not encoder.asked and not caplog.text
+    assert encode_all(TEXTS, encoder, tmp_path, "text").tolist() == EXPECTED and encoder.asked == ["de"]
 
 
 def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
@@ -80,7 +100,7 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path) -> None:
         encode_all(["long text", "longer text", "boom"], Lengths(), tmp_path, "text")
     encoder = Lengths()
     encode_all(["long text", "longer text"], encoder, tmp_path, "text")
-    assert not encoder.asked and not list(tmp_path.glob("*.part"))
+    assert not encoder.asked
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,6 +108,52 @@ def test_a_folder_that_cannot_be_written_costs_the_cache_only(tmp_path: Path, ca
     with caplog.at_level(logging.WARNING, "grape_dgl"):
         assert encode_all(TEXTS, Lengths(), tmp_path / "file", "text").tolist() == EXPECTED
     assert "without it" in caplog.text
+
+
+def test_a_store_that_stops_working_costs_its_use_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process holds the file for longer than anybody waits."""
+    monkeypatch.setattr(store, "WAIT", 0.05)
+
+    class Holding(Lengths):
+        def encode(self, inputs: Sequence[str]) -> np.ndarray:
+            holder.execute("BEGIN EXCLUSIVE")
+            return super().encode(inputs)
+
+    encode_all(["old"], Lengths(), tmp_path, "text")
+    holder = sqlite3.connect(tmp_path / FILE)
+    assert encode_all(["abc", "de"], Holding(), tmp_path, "text").tolist() == [[3, 97], [2, 100]]
+    assert "locked" in caplog.text and "without it" in caplog.text
+    holder.close()
+
+
+def test_two_processes_share_the_file_and_a_killed_one_damages_nothing(tmp_path: Path) -> None:
+    """Two writers, one of them killed again and again: in the end all is there and each vector is right."""
+    code = """
+import sys, time, numpy as np, pathlib
+from grape_dgl.features.store import encode_all
+class Slow:
+    source, dim, batch = {"encoder": "slow"}, 4, 1
+    def encode(self, inputs):
+        time.sleep(0.002)
+        return np.array([[len(t), *map(ord, t[:3])] for t in inputs], dtype=np.float32)
+texts = [f"{i:03d}" + "x" * i for i in range(150)]
+rows = encode_all(texts, Slow(), pathlib.Path(sys.argv[1]), "text")
+assert all(row.tolist() == [len(t), *map(ord, t[:3])] for row, t in zip(rows, texts))
+"""
+    run = [sys.executable, "-c", code, str(tmp_path)]
+    steady = subprocess.Popen(run)
+    draw = np.random.default_rng(0)
+    for _ in range(4):
+        victim = subprocess.Popen(run)
+        time.sleep(draw.uniform(0.1, 0.8))
+        victim.kill()
+        victim.wait()
+    assert steady.wait() == 0
+    assert subprocess.run(run, check=False).returncode == 0
+    with sqlite3.connect(tmp_path / FILE) as database:
+        assert database.execute("SELECT COUNT(*) FROM vector").fetchone() == (150,)
 
 
 def test_features_are_checked() -> None:
