@@ -155,10 +155,10 @@ class ModelConfig:
         _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share from 0 to below 1")
 
     @property
-    def modalities(self) -> tuple[str, ...]:
-        """What the model may know of a gene; a screen need not have both."""
+    def only(self) -> str | None:
+        """The one modality that the model may know of a gene; None: all there are."""
         only = self.ablation.removeprefix("only_")
-        return (only,) if only in ("seq", "text") else ("seq", "text")
+        return only if only in ("seq", "text") else None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from grape_dgl.config import Config
 from grape_dgl.engine import Engine
-from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
+from grape_dgl.graph.hetero import FixedMember, GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
@@ -27,11 +27,16 @@ CHUNK_ELEMENTS = 2**25
 
 @dataclass(frozen=True)
 class GeneInputs:
-    """What the model knows of genes: raw features [genes, d_m] and who has them by modality, who is coding."""
+    """What the model knows of genes: raw features [genes, d_m] and who has them by modality, who is coding.
+
+    ``priors`` are further members of M in Eq. 5, by name; ``given`` is a graph that replaces G_agg (Eq. 3-5).
+    """
 
     values: Mapping[str, Float[Tensor, "genes features"]]
     present: Mapping[str, Bool[Tensor, " genes"]]
     coding: Bool[Tensor, " genes"]
+    priors: Mapping[str, FixedMember] = field(default_factory=dict)
+    given: Pairs | None = None
 
     def __len__(self) -> int:
         return len(self.coding)
@@ -42,6 +47,8 @@ class GeneInputs:
             {m: x.to(device, dtype) for m, x in self.values.items()},
             {m: x.to(device) for m, x in self.present.items()},
             self.coding.to(device),
+            {name: member.to(device, dtype) for name, member in self.priors.items()},
+            None if self.given is None else self.given.to(device, dtype),
         )
 
     def like(self, other: GeneInputs) -> GeneInputs:
@@ -56,34 +63,24 @@ class GeneInputs:
 class GRAPE(nn.Module):
     """The whole model; training and prediction call the same methods, which :meth:`forward` strings together.
 
-    ``widths`` are the feature widths by modality (``text``, ``seq``), ``measured`` the number of genes with expression.
-    ``given`` is a fixed prior graph in place of Eq. 3-5.
+    ``widths`` are the feature widths by modality (``text``, ``seq`` and any others), ``measured`` the number of genes
+    with expression.
     """
 
-    def __init__(
-        self, config: Config, widths: Mapping[str, int], measured: int, engine: Engine, given: Pairs | None = None
-    ) -> None:
+    def __init__(self, config: Config, widths: Mapping[str, int], measured: int, engine: Engine) -> None:
         super().__init__()
         m, s = config.model, config.structure
         self.config, self.engine = config, engine
-        for part in ("first", "second", "value"):  # kept in the run's inputs, not in the weights
-            self.register_buffer(f"given_{part}", None if given is None else getattr(given, part), persistent=False)
-        self.modalities = tuple(name for name in m.modalities if name in widths)
+        known = sorted(widths, key=lambda name: ("seq", "text").index(name) if name in ("seq", "text") else 2)
+        self.modalities = tuple(name for name in known if m.only in (None, name))
         self.project = nn.ModuleDict({name: Projection(widths[name], m.hidden) for name in self.modalities})
         self.discriminate = nn.ModuleDict({name: Discriminator(m.hidden) for name in self.modalities})
         self.fuse = Fusion(self.modalities, m.hidden)
-        alone = len(m.modalities) == 1
-        members = {"only_fusion": ("fus",)}.get(m.ablation, self.modalities if alone else (*self.modalities, "fus"))
+        members = {"only_fusion": ("fus",)}.get(m.ablation, self.modalities if m.only else (*self.modalities, "fus"))
         self.structure = StructureLearner(members, m.hidden, s, engine, learn=m.ablation != "no_gsl")
         self.schema = HOMOGENEOUS if m.ablation == "no_biotype" else BIOTYPE
         self.messages = MessagePassing(m.hidden, m.width, m.heads, m.layers, m.dropout, self.schema, engine)
         self.readout = GeneReadout(measured, m.width)
-
-    @property
-    def given(self) -> Pairs | None:
-        """The fixed prior graph, where there is one."""
-        first, second, value = (getattr(self, f"given_{part}") for part in ("first", "second", "value"))
-        return None if first is None else Pairs(first, second, value)
 
     def described(self, genes: GeneInputs) -> Bool[Tensor, " genes"]:
         """Genes of which the model knows anything: perturbing another one could not be told from perturbing none."""
@@ -100,11 +97,16 @@ class GRAPE(nn.Module):
         """Eq. 2 and the members of M: ``Z_m`` and ``Z_fus`` [genes, d]."""
         z = {m: self.project[m](genes.values[m]) for m in self.modalities}
         present = {m: genes.present[m] for m in self.modalities}
-        return Representation({**z, "fus": self.fuse(z, present)}, {**present, "fus": self.described(genes)})
+        return Representation(
+            {**z, "fus": self.fuse(z, present)},
+            {**present, "fus": self.described(genes)},
+            tuple(genes.priors.values()),
+            genes.given,
+        )
 
     def learn_graph(self, genes: Representation, refresh: bool = False) -> Structure:
         """Eq. 3-10: this step's graph."""
-        return self.structure(genes, refresh, self.given)
+        return self.structure(genes, refresh)
 
     def graph(self, pairs: Pairs, coding: Bool[Tensor, " genes"]) -> GeneGraph:
         """Eq. 9, 11: the heterograph of ``pairs``."""

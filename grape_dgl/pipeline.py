@@ -29,7 +29,7 @@ from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
-from grape_dgl.graph.hetero import Pairs
+from grape_dgl.graph.hetero import FixedMember, Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
@@ -54,6 +54,7 @@ def train(
     split: Split | None = None,
     *,
     graph: str | Path | None = None,
+    priors: Mapping[str, FixedMember] | None = None,
     cache: Path | None = None,
     progress: bool = False,
     force: bool = False,
@@ -61,8 +62,9 @@ def train(
     """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
     ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
-    ``cache`` keeps encoded features. Ctrl-C ends the training after the epoch in hand and the run is written all the
-    same. A run that is in ``out`` is replaced with ``force`` only, and stays where the training fails.
+    ``priors`` are further members of M (Eq. 5), by name; ``cache`` keeps encoded features. Ctrl-C ends the training
+    after the epoch in hand and the run is written all the same. A run that is in ``out`` is replaced with ``force``
+    only, and stays where the training fails.
     """
     config = Config() if config is None else config
     out = Path(out)
@@ -81,15 +83,15 @@ def train(
 
     with clock("features"):
         perturbed = {gene for condition in screen.conditions for gene in targets(condition)}
-        features = encode(screen.genes, config.features, cache, perturbed, config.model.modalities)
-    inputs = gene_inputs(screen.genes, features)
+        features = encode(screen.genes, config.features, cache, perturbed, config.model.only)
     given = None if graph is None else read_edges(Path(graph), screen.genes)
+    inputs = gene_inputs(screen.genes, features, priors, given)
     with replacing(out, ARTEFACTS, complete=out / "model" / "model.json"), Interruption() as interruption:
         write_text(out / "config.toml", config.to_toml())
         split.to_json(out / "split.json")
         members: list[GRAPE] = []
         for number in range(config.training.ensemble):
-            member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number, given)
+            member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number)
             with clock("align"):
                 align(member, inputs.to(device), config.alignment, seed + number)
             if members and interruption.received:
@@ -145,12 +147,10 @@ def train(
     return run
 
 
-def new_model(
-    config: Config, genes: GeneInputs, measured: int, engine: Any, device: str, seed: int, given: Pairs | None = None
-) -> GRAPE:
+def new_model(config: Config, genes: GeneInputs, measured: int, engine: Any, device: str, seed: int) -> GRAPE:
     """An untrained model, initialised by ``seed``, with its feature statistics fixed on ``genes``."""
     torch.manual_seed(seed)
-    model = GRAPE(config, genes.widths, measured, engine, given)
+    model = GRAPE(config, genes.widths, measured, engine)
     model.freeze_statistics(genes)
     return model.to(device)
 

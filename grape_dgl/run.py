@@ -29,7 +29,7 @@ from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.files import edge_table
-from grape_dgl.graph.hetero import Pairs
+from grape_dgl.graph.hetero import FixedMember, Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Ensemble, ready
 from grape_dgl.training.weights import load_weights
@@ -55,12 +55,19 @@ def warn_of_sameness(variation: float | None) -> None:
         )
 
 
-def gene_inputs(genes: Genes, features: Mapping[str, Features]) -> GeneInputs:
-    """Encoded features as the model's tensors."""
+def gene_inputs(
+    genes: Genes,
+    features: Mapping[str, Features],
+    priors: Mapping[str, FixedMember] | None = None,
+    given: Pairs | None = None,
+) -> GeneInputs:
+    """Encoded features and prior graphs as the model's tensors."""
     return GeneInputs(
         {m: torch.from_numpy(np.ascontiguousarray(f.values, dtype=np.float32)) for m, f in features.items()},
         {m: torch.from_numpy(np.asarray(f.present, dtype=bool)) for m, f in features.items()},
         torch.from_numpy(genes.coding),
+        dict(priors or {}),
+        given,
     )
 
 
@@ -95,16 +102,18 @@ class Run:
         tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
         tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
         tensors["control"] = self.control
-        given = self.ensemble.members[0].given
-        if given is not None:
-            tensors |= {f"prior.{part}": getattr(given, part).cpu().numpy() for part in ("first", "second")}
-            tensors["prior.value"] = given.value.float().cpu().numpy()
+        for name, member in inputs.priors.items():
+            tensors |= _pairs_to_tensors(f"prior.{name}", member.pairs)
+            tensors[f"prior.{name}.present"] = member.present.numpy()
+        if inputs.given is not None:
+            tensors |= _pairs_to_tensors("given", inputs.given)
         description = {
             "format": FORMAT,
             "members": len(self.ensemble.members),
             "measured": self.genes.measured,
             "widths": inputs.widths,
             "features": dict(self.feature_sources),
+            "priors": list(inputs.priors),
             "conditions": dict(self.conditions),
         }
         write_beside(model / "inputs.safetensors", lambda path: save_file(tensors, path))
@@ -134,17 +143,17 @@ class Run:
                 {m: torch.from_numpy(tensors[f"values.{m}"]) for m in widths},
                 {m: torch.from_numpy(tensors[f"present.{m}"]) for m in widths},
                 torch.from_numpy(genes.coding),
-            )
+                {name: FixedMember(_pairs(f"prior.{name}", tensors), torch.from_numpy(tensors[f"prior.{name}.present"]))
+                 for name in description["priors"]},
+                _pairs("given", tensors) if "given.first" in tensors else None,
+            )  # fmt: skip
             control = tensors["control"]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder}/model' lacks {error}; the run folder is altered") from error
-        given = None
-        if "prior.first" in tensors:
-            given = Pairs(*(torch.from_numpy(tensors[f"prior.{part}"]) for part in ("first", "second", "value")))
         place = resolve_device(device)
         members = []
         for number in range(number_of_members):
-            member = GRAPE(config, widths, genes.measured, choose_engine(engine, place), given)
+            member = GRAPE(config, widths, genes.measured, choose_engine(engine, place))
             load_weights(member, weights_path(folder, number))
             members.append(member)
         return cls(config, genes, control, ready(members, inputs.to(place)), sources, conditions)
@@ -218,14 +227,13 @@ class Run:
 
     def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
         """Features of genes outside the run, encoded as the run's own were."""
-        member = self.ensemble.members[0]
-        if member.given is not None:
+        if self.ensemble.genes.given is not None:
             raise ModelError(
                 f"{', '.join(symbols)} is no node of this run, whose prior graph was given (train --graph): its "
                 "edges there are not known; train again with the gene in data and graph"
             )
         fresh = annotation.describe(list(symbols), [""] * len(symbols), measured=0)
-        features = encode(fresh, self.config.features, cache, modalities=member.modalities)
+        features = encode(fresh, self.config.features, cache, only=self.config.model.only)
         values, present = {}, {}
         for modality, width in self.ensemble.genes.widths.items():
             known = features.get(modality)
@@ -245,6 +253,14 @@ def predict(
 ) -> Predictions:
     """What :meth:`Run.predict` says, of a run or of its folder."""
     return (run if isinstance(run, Run) else Run.load(run)).predict(conditions, annotation)
+
+
+def _pairs_to_tensors(name: str, pairs: Pairs) -> dict[str, np.ndarray]:
+    return {f"{name}.{part}": getattr(pairs, part).numpy() for part in ("first", "second", "value")}
+
+
+def _pairs(name: str, tensors: Mapping[str, np.ndarray]) -> Pairs:
+    return Pairs(*(torch.from_numpy(tensors[f"{name}.{part}"]) for part in ("first", "second", "value")))
 
 
 def weights_path(folder: Path, member: int) -> Path:

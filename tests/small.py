@@ -8,7 +8,6 @@ import torch
 
 from grape_dgl.config import Config
 from grape_dgl.engine import Engine
-from grape_dgl.graph.hetero import Pairs
 from grape_dgl.model import GRAPE, GeneInputs
 
 GENES, MEASURED = 24, 20
@@ -42,7 +41,6 @@ def config(**sections: Any) -> Config:
 def model(
     engine: Engine = "torch",
     seed: int = 0,
-    given: Pairs | None = None,
     dtype: torch.dtype = torch.float64,
     genes: GeneInputs | None = None,
     measured: int = MEASURED,
@@ -51,7 +49,7 @@ def model(
     """An untrained model with frozen statistics and refreshed thresholds, and a read-out large enough to see."""
     torch.manual_seed(seed)
     genes = inputs(dtype=dtype) if genes is None else genes
-    made = GRAPE(config(**sections), genes.widths, measured, engine, given).to(dtype)
+    made = GRAPE(config(**sections), genes.widths, measured, engine).to(dtype)
     made.readout.weight.data = torch.randn(measured, made.readout.weight.shape[1]).to(dtype)
     made.freeze_statistics(genes)
     with torch.no_grad():

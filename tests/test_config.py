@@ -112,10 +112,11 @@ def test_unknown_preset_and_file(tmp_path: Path) -> None:
         Config.resolve(toml=tmp_path / "flat.toml")
 
 
-@pytest.mark.parametrize(("ablation", "wanted"), [("none", 2), ("only_seq", 1), ("only_text", 1), ("no_gsl", 2)])
-def test_modalities_of_an_ablation(ablation: str, wanted: int) -> None:
-    found = Config.resolve(settings=[f"model.ablation={ablation}"]).model.modalities
-    assert len(found) == wanted and (wanted == 2 or found == (ablation.removeprefix("only_"),))
+@pytest.mark.parametrize(
+    ("ablation", "wanted"), [("none", None), ("only_seq", "seq"), ("only_fusion", None), ("no_gsl", None)]
+)
+def test_the_modality_of_an_ablation(ablation: str, wanted: str | None) -> None:
+    assert Config.resolve(settings=[f"model.ablation={ablation}"]).model.only == wanted
 
 
 def test_no_gsl_has_no_learned_graph_to_add_neighbours_to() -> None:

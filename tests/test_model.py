@@ -16,7 +16,8 @@ import grape_dgl.model
 from grape_dgl.config import Ablation
 from grape_dgl.engine import Engine, TorchRelation
 from grape_dgl.errors import ConfigError
-from grape_dgl.graph.hetero import GeneGraph, Pairs
+from grape_dgl.graph.hetero import FixedMember, GeneGraph, Pairs
+from grape_dgl.graph.similarity import head_units
 from grape_dgl.losses import structure_loss
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
 from grape_dgl.nn.incremental import affected_edges
@@ -286,6 +287,65 @@ def test_missing_modalities() -> None:
     torch.testing.assert_close(change(model, other), change(model, genes))
 
 
+def third(genes: GeneInputs) -> GeneInputs:
+    """The same genes with a third modality, which gene 7 lacks, and a prior graph, which knows genes 0 to 9."""
+    draw = torch.Generator().manual_seed(5)
+    vector = torch.randn(len(genes), 7, generator=draw).to(genes.values["text"])
+    has = torch.arange(len(genes)) != 7
+    pairs = Pairs(torch.tensor([0, 2, 8]), torch.tensor([1, 5, 9]), torch.tensor([0.9, 0.2, 0.5], dtype=vector.dtype))
+    prior = FixedMember(pairs, torch.arange(len(genes)) < 10)
+    return GeneInputs(
+        {**genes.values, "esm": vector * has[:, None]}, {**genes.present, "esm": has}, genes.coding, {"go": prior}
+    )
+
+
+def test_eq5_with_a_third_modality_and_a_prior_graph() -> None:
+    """G_agg is the mean over the members that both genes have, against loops over all pairs."""
+    genes = third(small.inputs())
+    model = small.model(genes=genes, structure={"sparsity": "0.1"}).eval()
+    assert model.modalities == ("seq", "text", "esm") and model.structure.members == ("seq", "text", "esm", "fus")
+    z = model.represent(genes)
+    found = edges(model.learn_graph(z).prior)
+    prior = dict(zip([(0, 1), (2, 5), (8, 9)], [0.9, 0.2, 0.5], strict=True))
+    for i in range(small.GENES):
+        for j in range(i + 1, small.GENES):
+            values = []
+            for member in model.structure.members:
+                if z.present[member][i] and z.present[member][j]:
+                    u = head_units(z.z[member], model.structure.similarity[member])
+                    values.append(float(u[i] @ u[j]) if float(u[i] @ u[j]) >= 0.1 else 0.0)
+            if i < 10 and j < 10:
+                values.append(prior.get((i, j), 0.0))
+            wanted = sum(values) / len(values) if values else 0.0
+            assert found.get((i, j), 0.0) == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_third_modality_is_fused_and_learned() -> None:
+    genes = third(small.inputs())
+    model = small.model(genes=genes)
+    other = dataclasses.replace(genes, values=dict(genes.values) | {"esm": genes.values["esm"] + 1.0})
+    assert not torch.allclose(change(model.eval(), other), change(model, genes))
+    grads = gradients(model, change(model, genes).square().sum())
+    assert all(grads[name] is not None and grads[name].any() for name in grads if name.startswith("project.esm"))
+    alone = small.model(genes=genes, model={"ablation": "only_text"}).eval()
+    assert torch.equal(change(alone, other), change(alone, genes))
+
+
+def test_a_gene_attached_later_has_no_prior_edges_and_changes_no_edge() -> None:
+    genes, new = third(small.inputs()), small.inputs(genes=2, seed=9)
+    new = dataclasses.replace(
+        new,
+        values=dict(new.values) | {"esm": torch.ones(2, 7, dtype=torch.float64)},
+        present=dict(new.present) | {"esm": torch.tensor([True, False])},
+    )
+    model = small.model(genes=genes, structure={"sparsity": "0.2"}).eval()
+    graph, _ = model.extend(genes, new)
+    before = graph_edges(model.graph(model.learn_graph(model.represent(genes)).pairs, genes.coding))
+    after = graph_edges(graph)
+    assert {pair: value for pair, value in after.items() if max(pair) < small.GENES} == before
+    assert any(max(pair) >= small.GENES and min(pair) < small.GENES for pair in after)
+
+
 def test_too_many_edges_names_the_degree() -> None:
     with pytest.raises(ConfigError, match=r"mean degree \d+\); structure.max_edges allows 5"):
         small.model(structure={"max_edges": 5, "sparsity": "0.01"})
@@ -345,9 +405,9 @@ def hub_and_chain(genes: int) -> Pairs:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_hub_takes_full_passes_and_changes_nothing(engine: Engine) -> None:
     """A condition that perturbs a hub is cheaper in full, others are corrected; together they equal a pass each."""
-    genes = small.inputs(60)
+    genes = dataclasses.replace(small.inputs(60), given=hub_and_chain(60))
     sections = {"model": {"ablation": "no_gsl", "dropout": 0.3}, "structure": {"sparsity": "0.01"}}
-    model = small.model(engine, given=hub_and_chain(60), genes=genes, **sections)
+    model = small.model(engine, genes=genes, **sections)
     model.train()
     conditions = [(0,), (55,), (5, 58), (), (0, 45), (59,)]
     graph = model.graph(model.learn_graph(model.represent(genes)).pairs, genes.coding)

@@ -248,7 +248,7 @@ def test_build_graph_feeds_train(screen: Screen, tmp_path: Path, capsys: pytest.
     assert facts["mean_degree"] <= 6 and "not evidence of causal" in facts["meaning"]
 
     run = train(screen, tmp_path / "run", Config.resolve(settings=SMALL), graph=tmp_path / "graph" / "graph.tsv.gz")
-    given = run.ensemble.members[0].given
+    given = run.ensemble.genes.given
     assert given is not None and len(given) == len(edges)
     back = Run.load(tmp_path / "run")
     table = tmp_path / "new.tsv"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError, did_you_mean
 
 CODING = ("protein_coding", "protein-coding")
@@ -37,12 +38,15 @@ class Genes:
     """[genes] DNA in upper-case ACGTN, "" unknown."""
     measured: int
     """``genes[:measured]`` have expression and a read-out."""
+    vectors: Mapping[str, Features] = field(default_factory=dict)
+    """Modalities that the user brings as vectors [genes, d], by name; ``text`` and ``seq`` replace the encoders."""
 
     def __post_init__(self) -> None:
         for name in ("symbol", "ensembl", "biotype", "description"):
             object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=object))
         object.__setattr__(self, "sequence", tuple(self.sequence))
         lengths = {name: len(getattr(self, name)) for name in FIELDS}
+        lengths |= {f"vectors {name}": len(one.values) for name, one in self.vectors.items()}
         if len(set(lengths.values())) > 1:
             raise DataError(f"the fields of the genes have different lengths: {lengths}; expected one entry per gene")
         if not 0 <= self.measured <= len(self):

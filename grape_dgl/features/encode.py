@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +26,24 @@ def encode(
     config: FeatureConfig,
     cache: Path | None = None,
     targets: Collection[str] = (),
-    modalities: Sequence[str] = ("text", "seq"),
+    only: str | None = None,
 ) -> dict[str, Features]:
     """Features of all genes by modality, raw; a modality that no gene has is left out.
 
     Args:
         cache: folder that keeps encoded inputs for later runs; None encodes everything.
         targets: symbols of perturbed genes; genes that are not measured count as such too.
-        modalities: those that are wanted, of ``text`` and ``seq``.
+        only: the one modality that is wanted; None: all there are.
     Raises DataError where a target has none of them (it could not be told from any other gene), where no gene has any,
     and where an encoder is not installed.
     """
     both = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
-    inputs = {label: both[label] for label in both if label in modalities}
+    inputs = {label: both[label] for label in both if only in (None, label) and label not in genes.vectors}
+    brought = {label: one for label, one in genes.vectors.items() if only in (None, label)}
     present = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
-    _check(genes, np.logical_or.reduce(list(present.values())), targets, " or ".join(_NAMES[m] for m in inputs))
+    known = present | {label: one.present for label, one in brought.items()}
+    wanted = " or ".join(_NAMES.get(label, f"{label} vector") for label in known)
+    _check(genes, np.logical_or.reduce(list(known.values())), targets, wanted)
     features = {}
     for label, has in present.items():
         if not has.any():
@@ -50,7 +53,7 @@ def encode(
         if not has.all():
             log.info("%d of %d genes have no %s", int((~has).sum()), len(genes), _NAMES[label])
         features[label] = Features(encode_all(inputs[label], encoder, cache, label), has, encoder.source)
-    return features
+    return features | brought
 
 
 def _encoder(label: str, config: FeatureConfig) -> Encoder:

@@ -24,9 +24,25 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Pairs:
+        """The same pairs on another device, with values in ``dtype``."""
+        return Pairs(self.first.to(device), self.second.to(device), self.value.to(device, dtype))
+
     def degrees(self, genes: int) -> Int[Tensor, " genes"]:
         """Number of neighbours of every gene (self-loops not counted)."""
         return torch.bincount(torch.cat([self.first, self.second]), minlength=genes)
+
+
+@dataclass(frozen=True)
+class FixedMember:
+    """A member of M (Eq. 5) that is not learned: pairs of a source such as GO, and the genes that it knows."""
+
+    pairs: Pairs
+    present: Bool[Tensor, " genes"]
+
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> FixedMember:
+        """The same member on another device, with values in ``dtype``."""
+        return FixedMember(self.pairs.to(device, dtype), self.present.to(device))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from grape_dgl.config import StructureConfig
 from grape_dgl.engine import Engine, simple_graph, weighted_sum
-from grape_dgl.graph.hetero import Pairs
+from grape_dgl.graph.hetero import FixedMember, Pairs
 from grape_dgl.graph.similarity import (
     FLOOR,
     average_pairs,
@@ -29,10 +29,15 @@ OUTGROWN = 2.0
 
 @dataclass(frozen=True)
 class Representation:
-    """Gene representations that enter Eq. 4: ``z`` by member of M (the modalities and ``fus``), and who has them."""
+    """Gene representations that enter Eq. 4: ``z`` by member of M (the modalities and ``fus``), and who has them.
+
+    ``fixed`` are members of M that are not learned; ``given`` replaces G_agg (Eq. 3-5) as a whole.
+    """
 
     z: dict[str, Float[Tensor, "genes dim"]]
     present: dict[str, Bool[Tensor, " genes"]]
+    fixed: tuple[FixedMember, ...] = ()
+    given: Pairs | None = None
 
     @property
     def fused(self) -> Float[Tensor, "genes dim"]:
@@ -85,8 +90,8 @@ class ChannelAttention(nn.Module):
 class StructureLearner(nn.Module):
     """Eq. 3-10 over the members of M; thresholds are found by the target degree and frozen with the weights.
 
-    ``members`` are the names that enter Eq. 5; ``learn=False`` is the ablation ``no_gsl`` (G = G_agg). ``prior`` fixes
-    G_agg to given pairs instead of Eq. 3-5.
+    ``members`` are the names that enter Eq. 5, beside fixed ones; ``learn=False`` is the ablation ``no_gsl``
+    (G = G_agg).
 
     Differs: a threshold is recomputed at the first step of an epoch, and earlier where its graph has ``OUTGROWN`` it:
     on 5,060 genes G_agg had four times its edges after four steps.
@@ -128,6 +133,7 @@ class StructureLearner(nn.Module):
         for member in self.members:
             u, has = head_units(genes.z[member], self.similarity[member]), genes.present[member]
             parts.append((self._pairs(member, u, has, refresh), has))
+        parts += [(member.pairs, member.present) for member in genes.fixed]
         return average_pairs(parts, len(genes.fused))
 
     def _pairs(self, member: str, u: Tensor, allowed: Tensor, refresh: bool, min_neighbours: int = 0) -> Pairs:
@@ -156,11 +162,11 @@ class StructureLearner(nn.Module):
             states.append(torch.relu(weighted_sum(relation, mixed, both) + loop[:, None] * mixed))
         return states
 
-    def forward(self, genes: Representation, refresh: bool = False, given: Pairs | None = None) -> Structure:
+    def forward(self, genes: Representation, refresh: bool = False) -> Structure:
         """The graph of this step; ``refresh`` recomputes the thresholds (first step of an epoch)."""
-        prior = self.prior(genes, refresh) if given is None else given
+        prior = self.prior(genes, refresh) if genes.given is None else genes.given
         if not self.learn:
-            return self.unlearned(prior, genes, refresh, cut=given is None)
+            return self.unlearned(prior, genes, refresh, cut=genes.given is None)
         hops = self.convolve(prior, genes.fused)
         units = [head_units(h, w) for h, w in zip(hops[1:], self.channel_similarity, strict=True)]
         channels = self.channel_attention(units)

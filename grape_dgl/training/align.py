@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from grape_dgl.config import AlignmentConfig
@@ -32,13 +33,19 @@ def _one_thread() -> Iterator[None]:
 def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -> list[float]:
     """Optimise Eq. 1 over the genes that have both modalities; returns the mean loss of every epoch.
 
-    Heads and discriminators are trained, nothing else; with fewer than two modalities or genes it does nothing.
+    Every other modality is aligned to the text, or to the first modality where there is no text. Heads and
+    discriminators are trained, nothing else; with fewer than two modalities or genes it does nothing.
     """
-    if set(model.modalities) != {"seq", "text"}:
-        return []
-    both = torch.nonzero(genes.present["seq"] & genes.present["text"]).squeeze(1)
-    if len(both) < 2:
-        log.warning("alignment skipped: fewer than two genes have both a description and a sequence")
+    anchor = "text" if "text" in model.modalities else model.modalities[0]
+    both = {}
+    for name in model.modalities:
+        if name != anchor:
+            rows = torch.nonzero(genes.present[name] & genes.present[anchor]).squeeze(1)
+            if len(rows) < 2:
+                log.warning("alignment of %s to %s skipped: fewer than two genes have both", name, anchor)
+            else:
+                both[name] = rows
+    if not both:
         return []
     heads = [*model.project.parameters(), *model.discriminate.parameters()]
     optimiser = torch.optim.AdamW(heads, lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -47,11 +54,9 @@ def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -
     epochs = tqdm(range(config.epochs), desc="align", file=sys.stderr, disable=not sys.stderr.isatty())
     for _ in epochs:
         total, count = 0.0, 0
-        for rows in both[torch.randperm(len(both), generator=draw).to(both.device)].split(config.batch):
-            if len(rows) < 2:
-                continue  # a single gene has nothing to be told from
-            seq, text = (model.discriminate[m](model.project[m](genes.values[m][rows])) for m in ("seq", "text"))
-            loss = alignment_loss(seq, text, config.temperature)
+        for name, rows in _batches(both, config.batch, draw):
+            other, text = (model.discriminate[m](model.project[m](genes.values[m][rows])) for m in (name, anchor))
+            loss = alignment_loss(other, text, config.temperature)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -59,3 +64,11 @@ def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -
         history.append(total / count)
         epochs.set_postfix(loss=f"{history[-1]:.3f}")
     return history
+
+
+def _batches(both: Mapping[str, Tensor], size: int, draw: torch.Generator) -> Iterator[tuple[str, Tensor]]:
+    """Every modality's genes in random order; a single gene has nothing to be told from."""
+    for name, genes in both.items():
+        for rows in genes[torch.randperm(len(genes), generator=draw).to(genes.device)].split(size):
+            if len(rows) > 1:
+                yield name, rows

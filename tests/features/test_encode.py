@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from grape_dgl.config import FeatureConfig
 from grape_dgl.data.genes import Genes
+from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
 from grape_dgl.features import encode as module
 from grape_dgl.features.encode import encode
@@ -73,11 +75,26 @@ def test_a_target_needs_a_modality() -> None:
 
 def test_only_the_wanted_modalities_are_encoded_and_count() -> None:
     some = genes(["a", "", "b"], ["ACGT", "ACG", ""], 2)
-    assert list(encode(some, FeatureConfig(kmer=2), modalities=["text"])) == ["text"]
+    assert list(encode(some, FeatureConfig(kmer=2), only="text")) == ["text"]
     with pytest.raises(DataError, match=r"no DNA sequence is known of 1 perturbed genes \(G2\)"):
-        encode(some, FeatureConfig(kmer=2), modalities=["seq"])
+        encode(some, FeatureConfig(kmer=2), only="seq")
     with pytest.raises(DataError, match="no gene has a DNA sequence"):
-        encode(genes(["a", "b"], ["", ""], 2), FeatureConfig(), modalities=["seq"])
+        encode(genes(["a", "b"], ["", ""], 2), FeatureConfig(), only="seq")
+
+
+def test_vectors_of_the_user_join_the_encoded_or_replace_them() -> None:
+    some = genes(["a", "", ""], ["ACGT", "", ""], 3)
+    values, has = np.array([[1, 2], [0, 0], [3, 4]], np.float32), np.array([True, False, True])
+    brought = Features(values, has, {"encoder": "file"})
+    both = encode(dataclasses.replace(some, vectors={"esm": brought}), FeatureConfig(kmer=2), targets=["G2"])
+    assert list(both) == ["text", "seq", "esm"] and both["esm"] is brought
+    instead = encode(dataclasses.replace(some, vectors={"text": brought}), FeatureConfig(kmer=2), targets=["G2"])
+    assert list(instead) == ["seq", "text"] and instead["text"] is brought
+    assert list(encode(dataclasses.replace(some, vectors={"esm": brought}), FeatureConfig(), only="text")) == ["text"]
+    with pytest.raises(DataError, match=r"no description or DNA sequence or esm vector is known of 1 .*\(G1\)"):
+        encode(dataclasses.replace(some, vectors={"esm": brought}), FeatureConfig(kmer=2), targets=["G1"])
+    with pytest.raises(DataError, match="different lengths"):
+        dataclasses.replace(some, vectors={"esm": Features(values[:2], has[:2], {})})
 
 
 def test_relabelling_genes_only_relabels() -> None:

@@ -270,6 +270,19 @@ def test_alignment_uses_genes_with_both_modalities_only(genes: GeneInputs) -> No
     assert one == other and one
 
 
+def test_alignment_of_a_third_modality_is_against_the_text(genes: GeneInputs) -> None:
+    """It changes its own head and the text's; without text the first modality takes its place."""
+    values = dict(genes.values) | {"esm": torch.randn(60, 3, generator=torch.Generator().manual_seed(0))}
+    more = GeneInputs(values, dict(genes.present) | {"esm": torch.ones(60, dtype=torch.bool)}, genes.coding)
+    alone = {name: x for name, x in values.items() if name != "text"}
+    for given, names in ((more, {"seq", "text", "esm"}), (GeneInputs(alone, more.present, genes.coding), set(alone))):
+        model = new(given)
+        before = copy.deepcopy(model.state_dict())
+        history = align(model, given, AlignmentConfig(epochs=15, batch=20, lr=0.01), seed=0)
+        moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+        assert {name.split(".")[1] for name in moved} == names and history[-1] < history[0]
+
+
 def test_alignment_is_skipped_where_it_has_nothing_to_do(genes: GeneInputs, caplog: pytest.LogCaptureFixture) -> None:
     assert align(new(genes, model={"ablation": "only_seq"}), genes, AlignmentConfig(), 0) == []
     none = GeneInputs(genes.values, {m: torch.zeros_like(x) for m, x in genes.present.items()}, genes.coding)
