@@ -220,7 +220,8 @@ class Run:
             return parse(nodes)
         except DataError as error:
             if annotation is not None and not annotation.is_empty:
-                return parse(annotation.names() | nodes)
+                asked = [gene for gene in targets(text) if gene not in nodes]
+                return parse(annotation.looked_up(asked, [""] * len(asked)).names() | nodes)
             raise DataError(
                 f"{error}; to predict a gene outside the run, describe it with --annotation (and --sequences)"
             ) from error

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from grape_dgl.data.annotation_files import Record, Source, read_sequences, read_table, without_version
+from grape_dgl.data.embeddings import Embeddings
 from grape_dgl.data.genes import Genes
+from grape_dgl.data.vectors import Features
 
 log = logging.getLogger("grape_dgl")
 
 
+class LookUp(Protocol):
+    """Answers when it is known which genes are asked for: a genome's sequences, a server."""
+
+    def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
+        """Records of these genes; ``ensembl`` is "" where the id is unknown."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """Everything known about genes: description, biotype, Ensembl id and DNA sequence, from several files.
+    """Everything known about genes: description, biotype, Ensembl id, DNA sequence and vectors, from several places.
 
-    A gene is found by its Ensembl id first, then by its symbol; of several files the earlier wins, field by field.
+    A gene is found by its Ensembl id first, then by its symbol; of several sources the earlier wins, field by field,
+    and what is looked up comes after what is there.
     """
 
     sources: tuple[Source, ...] = ()
+    look_ups: tuple[LookUp, ...] = ()
+    embeddings: tuple[Embeddings, ...] = ()
 
     @classmethod
     def from_files(cls, tables: Sequence[Path | str], sequences: Sequence[Path | str] = ()) -> Annotation:
@@ -39,14 +54,25 @@ class Annotation:
 
     @property
     def is_empty(self) -> bool:
-        return not self.sources
+        return not (self.sources or self.look_ups or self.embeddings)
+
+    def looked_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Annotation:
+        """This annotation with what its look-ups answer for these genes."""
+        if not self.look_ups:
+            return self
+        ids = [self._find(*gene).ensembl for gene in zip(symbols, ensembl, strict=True)]
+        more = tuple(one.look_up(symbols, ids) for one in self.look_ups)
+        return dataclasses.replace(self, sources=(*self.sources, *more), look_ups=())
 
     def names(self) -> dict[str, str]:
         """Every gene symbol and Ensembl id of every file -> the symbol (the id itself where it has none)."""
         found: dict[str, str] = {}
+        for one in self.embeddings:
+            found |= {name: name for name in (*one.by_ensembl, *one.by_symbol)}
         for source in self.sources:
             for ensembl, record in source.by_ensembl.items():
-                found.setdefault(ensembl, record.symbol or ensembl)
+                if record.symbol or ensembl not in found:
+                    found[ensembl] = record.symbol or ensembl
             found |= {symbol: symbol for symbol in source.by_symbol}
         return found
 
@@ -54,7 +80,8 @@ class Annotation:
         """Whether a symbol or an Ensembl id (with or without version) is known."""
         if not isinstance(name, str):
             return False
-        return any(name in source.by_symbol or without_version(name) in source.by_ensembl for source in self.sources)
+        known = (*self.sources, *self.embeddings)
+        return any(name in one.by_symbol or without_version(name) in one.by_ensembl for one in known)
 
     def describe(self, symbols: Sequence[str], ensembl: Sequence[str], measured: int) -> Genes:
         """Genes with what is known about them.
@@ -65,7 +92,8 @@ class Annotation:
             measured: number of genes with expression.
         Logs how many genes have each field. With an empty annotation the description is the symbol itself.
         """
-        records = [self._find(symbol, gene_id) for symbol, gene_id in zip(symbols, ensembl, strict=True)]
+        known = self.looked_up(symbols, ensembl)
+        records = [known._find(*gene) for gene in zip(symbols, ensembl, strict=True)]
         if self.is_empty:
             log.warning("no annotation is given: gene symbols serve as text, and every gene counts as protein-coding")
         genes = Genes(
@@ -77,6 +105,7 @@ class Annotation:
             ),
             sequence=tuple(record.sequence for record in records),
             measured=measured,
+            vectors=self._vectors(symbols, [record.ensembl for record in records]),
         )
         if not self.is_empty:
             unknown = int((genes.biotype == "").sum())
@@ -91,6 +120,14 @@ class Annotation:
                 unknown,
             )
         return genes
+
+    def _vectors(self, symbols: Sequence[str], ensembl: Sequence[str]) -> dict[str, Features]:
+        found = {}
+        for one in self.embeddings:
+            values, present = one.rows(symbols, ensembl)
+            found[one.name] = Features(values, present, one.source)
+            log.info("embeddings '%s': %d of %d genes have a vector", one.name, int(present.sum()), len(present))
+        return found
 
     def _find(self, symbol: str, ensembl: str) -> Record:
         """The fields of one gene, each from the first source that has it."""

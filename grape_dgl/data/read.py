@@ -262,6 +262,9 @@ def _describe(
     measured = names.symbol[panel].tolist()
     targets = {gene for name in present for gene in naming.targets(name)}
     unmeasured = sorted(targets.difference(measured))
+    symbols = [*measured, *unmeasured]
+    ensembl = [*names.ensembl[panel].tolist(), *[""] * len(unmeasured)]
+    annotation = annotation.looked_up(symbols, ensembl)
     unknown = [gene for gene in unmeasured if gene not in annotation]
     if unknown and not annotation.is_empty:
         raise DataError(
@@ -274,9 +277,7 @@ def _describe(
     if unmeasured:
         log.info("%d of %d targets are not measured and become nodes without a read-out", len(unmeasured), len(targets))
     notes |= {"targets": len(targets), "targets_not_measured": unmeasured}
-    return annotation.describe(
-        [*measured, *unmeasured], [*names.ensembl[panel].tolist(), *[""] * len(unmeasured)], len(measured)
-    )
+    return annotation.describe(symbols, ensembl, len(measured))
 
 
 def _within(aliases: Mapping[str, str], genes: Genes) -> dict[str, str]:
