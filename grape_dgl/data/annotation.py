@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from grape_dgl.data.annotation_files import Record, Source, read_sequences, read_table, without_version
+from grape_dgl.data.biotypes import group
 from grape_dgl.data.genes import Genes
 
 log = logging.getLogger("grape_dgl")
@@ -63,7 +65,8 @@ class Annotation:
             symbols: [genes] unique names, measured genes first.
             ensembl: [genes] Ensembl ids, "" unknown; ids known to the annotation are filled in.
             measured: number of genes with expression.
-        Logs how many genes have each field. With an empty annotation the description is the symbol itself.
+        Logs how many genes have each field and warns of biotypes that nobody knows. With an empty annotation the
+        description is the symbol itself.
         """
         records = [self._find(symbol, gene_id) for symbol, gene_id in zip(symbols, ensembl, strict=True)]
         if self.is_empty:
@@ -89,6 +92,16 @@ class Annotation:
                 int(genes.coding.sum()) - unknown,
                 int((~genes.coding).sum()),
                 unknown,
+            )
+        strange = Counter(biotype for biotype in genes.biotype if biotype and group(biotype) is None)
+        if strange:
+            names = ", ".join(f"'{biotype}' ({count})" for biotype, count in strange.most_common(5))
+            log.warning(
+                "%d genes count as non-coding because their biotype is not known: %s%s; "
+                "expected names of Ensembl, GENCODE or NCBI, such as protein_coding and lncRNA",
+                strange.total(),
+                names,
+                f" and {len(strange) - 5} more" if len(strange) > 5 else "",
             )
         return genes
 
