@@ -22,9 +22,9 @@ _NAMES: dict[Group, str] = {
         3prime_overlapping_ncRNA bidirectional_promoter_lncRNA macro_lncRNA non_coding known_ncRNA ncRNA_host
         ambiguous_orf retained_intron""",
     "small_ncRNA": """
-        miRNA pre_miRNA misc_RNA miscRNA rRNA tRNA snRNA snoRNA scRNA scaRNA sRNA snlRNA siRNA piRNA rasiRNA tmRNA ribozyme
-        hammerhead_ribozyme vault_RNA vaultRNA Y_RNA SRP_RNA RNase_P_RNA RNase_MRP_RNA telomerase_RNA guide_RNA
-        autocatalytically_spliced_intron Mt_rRNA Mt_tRNA""",
+        miRNA pre_miRNA misc_RNA miscRNA rRNA tRNA snRNA snoRNA scRNA scaRNA sRNA snlRNA siRNA piRNA rasiRNA tmRNA
+        ribozyme hammerhead_ribozyme vault_RNA vaultRNA Y_RNA SRP_RNA RNase_P_RNA RNase_MRP_RNA telomerase_RNA
+        guide_RNA autocatalytically_spliced_intron Mt_rRNA Mt_tRNA""",
     "pseudogene": """
         pseudogene pseudo processed_pseudogene unprocessed_pseudogene unitary_pseudogene transcribed_pseudogene
         transcribed_processed_pseudogene transcribed_unprocessed_pseudogene transcribed_unitary_pseudogene

@@ -1,4 +1,4 @@
-"""Gene models from a GTF file of GENCODE or Ensembl: ids, symbol, biotype, location, exons of the canonical transcript."""
+"""Gene models from a GTF file of GENCODE or Ensembl: id, symbol, biotype, location, exons of one transcript."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class _Transcript:
 
 
 def is_gtf(start: str | bytes) -> bool:
-    """Whether a file that begins like this (plain or gzip) is GTF, or GFF3, which read_gtf turns down in clear words."""
+    """Whether a file that begins like this (plain or gzip) is GTF, or GFF3, which read_gtf turns down by name."""
     if isinstance(start, bytes):
         if start[:2] == _GZIP:
             try:
@@ -124,11 +124,15 @@ def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:
 
 
 def gtf_source(models: Iterable[GeneModel]) -> Source:
-    """Symbol, Ensembl id and biotype of genes, those on a primary chromosome before others as in read_table."""
+    """Symbol, Ensembl id and biotype of genes, found by id or symbol as those of read_table."""
     return Source.of(
-        Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype)
-        for model in sorted(models, key=lambda model: model.chromosome.removeprefix("chr") not in PRIMARY)
+        Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype) for model in primary_first(models)
     )
+
+
+def primary_first(models: Iterable[GeneModel]) -> list[GeneModel]:
+    """Genes on a primary chromosome before those on alternative contigs and patches."""
+    return sorted(models, key=lambda model: model.chromosome.removeprefix("chr") not in PRIMARY)
 
 
 def _lines(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, str, str]]:
