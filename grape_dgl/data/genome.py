@@ -60,9 +60,8 @@ class GenomeSequences:
         self._by_id = {model.ensembl: model for model in last_wins}
         self._by_symbol = {model.symbol: model for model in last_wins if model.symbol}
         self._genome = _open(fasta)
-        self._names = dict[str, str]()
-        for name in self._genome.faidx.index:
-            self._names |= {_plain(name): name, name: name}
+        names = self._genome.faidx.index
+        self._names = {_plain(name): name for name in names} | {name: name for name in names}
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """Records with id, symbol and sequence of those of the genes [genes] that are known.

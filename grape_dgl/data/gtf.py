@@ -22,8 +22,7 @@ _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _POSITION = re.compile("0*[1-9][0-9]{0,11}")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
-_GENE_ID = re.compile(r'\bgene_id "([^"]+)"')
-_TRANSCRIPT_ID = re.compile(r'\btranscript_id "([^"]+)"')
+_REQUIRED = {name: re.compile(rf'\b{name} "([^"]+)"') for name in ("gene_id", "transcript_id")}
 _GFF3 = "'{path}' is a GFF3 file; expected GTF: get the .gtf.gz of the same release"
 _CANONICAL = (
     ('tag "Ensembl_canonical"',),
@@ -77,7 +76,7 @@ def is_gtf(start: str | bytes) -> bool:
                 start = zlib.decompressobj(wbits=31).decompress(start)
             except zlib.error:
                 return False
-        start = start.decode("utf-8-sig", errors="replace")
+        start = start.decode(errors="replace")
     if start.startswith("##gff-version"):
         return True
     line = next((line for line in start.splitlines() if line.strip() and line[0] != "#"), "")
@@ -98,13 +97,13 @@ def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:
     for number, feature, line in _lines(path, ("gene", "transcript", "exon") if transcripts else ("gene",)):
         cells, start, end = _location(path, number, line)
         if feature == "gene":
-            gene_id = _find(_GENE_ID, path, number, cells[8])
+            gene_id = _find("gene_id", path, number, cells[8])
             genes[gene_id] = _gene(path, number, cells, start, end)
             continue
-        name = _find(_TRANSCRIPT_ID, path, number, cells[8])
+        name = _find("transcript_id", path, number, cells[8])
         if name not in by_id:
             by_id[name] = _Transcript(_rank(cells[8]))
-            variants.setdefault(_find(_GENE_ID, path, number, cells[8]), []).append(by_id[name])
+            variants.setdefault(_find("gene_id", path, number, cells[8]), []).append(by_id[name])
         if feature == "exon":
             by_id[name].ends.extend((start, end))
     if not genes:
@@ -190,13 +189,13 @@ def _gene(path: Path, number: int, cells: Sequence[str], start: int, end: int) -
     )
 
 
-def _find(pattern: re.Pattern[str], path: Path, number: int, attributes: str) -> str:
-    """The value of an attribute that every such line must have."""
-    if found := pattern.search(attributes):
+def _find(name: str, path: Path, number: int, attributes: str) -> str:
+    """The value of an attribute that the line must have."""
+    if found := _REQUIRED[name].search(attributes):
         return found.group(1)
     if attributes.startswith("ID="):
         raise DataError(_GFF3.format(path=path))
-    raise DataError(f"'{path}', line {number}: the attributes '{attributes[:60]}' lack {pattern.pattern[:-7]}")
+    raise DataError(f"'{path}', line {number}: the attributes '{attributes[:60]}' lack {name}")
 
 
 def _rank(attributes: str) -> int:
