@@ -180,16 +180,19 @@ def _check(fasta: Path) -> None:
 
 
 def _current(fasta: Path, index: Path) -> Fasta | None:
-    """The FASTA with that index if it fits: it is not older, and ends where the FASTA ends."""
+    """The FASTA with that index if it fits: it is not older, and sequences end where it says they do."""
     from pyfaidx import Fasta
 
     try:
         if index.stat().st_mtime < fasta.stat().st_mtime:
             return None
         genome = Fasta(fasta, indexname=index, as_raw=True)
-        end = max(record.bend for record in genome.faidx.index.values())
+        ends = [record.bend for record in genome.faidx.index.values()]
         with fasta.open("rb") as file:
-            file.seek(end - 3)  # the last line may lack its line end
-            return genome if file.read(1) and not file.read(99)[2:].strip() else None
+            for end in ends:
+                file.seek(end)
+                if file.read(99).lstrip()[:1] not in (b">", b""):
+                    return None
+        return genome if max(ends) <= fasta.stat().st_size + 2 else None  # the last line may lack its line end
     except (OSError, ValueError):  # there is none, or it is damaged
         return None
