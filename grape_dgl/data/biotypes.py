@@ -11,8 +11,8 @@ from typing import Literal
 Group = Literal["protein_coding", "lncRNA", "small_ncRNA", "pseudogene", "IG/TR gene", "other"]
 
 _NAMES: dict[Group, str] = {
-    # also names of transcripts of coding genes, and of what Ensembl 104 made protein_coding (42 of 44 human genes):
-    # polymorphic pseudogenes, broken in the reference genome and intact in other people
+    # also names of transcripts of coding genes, and polymorphic pseudogenes, which are broken in the reference genome
+    # and intact in other people: 42 of the 44 human ones of GRCh37 are protein_coding in GRCh38 now
     "protein_coding": """
         protein_coding mRNA protein_coding_LoF protein_coding_CDS_not_defined nonsense_mediated_decay non_stop_decay
         nontranslating_CDS polymorphic polymorphic_pseudogene""",
