@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from grape_dgl.data.annotation_files import Record, Source, read_sequences, read_table, without_version
+from grape_dgl.data.biotypes import group
 from grape_dgl.data.embeddings import Embeddings
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.vectors import Features
@@ -71,7 +73,7 @@ class Annotation:
             found |= {name: name for name in (*one.by_ensembl, *one.by_symbol)}
         for source in self.sources:
             for ensembl, record in source.by_ensembl.items():
-                if record.symbol or ensembl not in found:
+                if found.get(ensembl, ensembl) == ensembl:
                     found[ensembl] = record.symbol or ensembl
             found |= {symbol: symbol for symbol in source.by_symbol}
         return found
@@ -90,7 +92,8 @@ class Annotation:
             symbols: [genes] unique names, measured genes first.
             ensembl: [genes] Ensembl ids, "" unknown; ids known to the annotation are filled in.
             measured: number of genes with expression.
-        Logs how many genes have each field. With an empty annotation the description is the symbol itself.
+        Logs how many genes have each field and warns of biotypes that nobody knows. With an empty annotation the
+        description is the symbol itself.
         """
         known = self.looked_up(symbols, ensembl)
         records = [known._find(*gene) for gene in zip(symbols, ensembl, strict=True)]
@@ -118,6 +121,16 @@ class Annotation:
                 int(genes.coding.sum()) - unknown,
                 int((~genes.coding).sum()),
                 unknown,
+            )
+        strange = Counter(biotype for biotype in genes.biotype if biotype and group(biotype) is None)
+        if strange:
+            names = ", ".join(f"'{biotype}' ({count})" for biotype, count in strange.most_common(5))
+            log.warning(
+                "%d genes count as non-coding because their biotype is not known: %s%s; "
+                "expected names of Ensembl, GENCODE or NCBI, such as protein_coding and lncRNA",
+                strange.total(),
+                names,
+                f" and {len(strange) - 5} more" if len(strange) > 5 else "",
             )
         return genes
 

@@ -9,11 +9,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from grape_dgl.data.biotypes import is_coding
 from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError, did_you_mean
-
-CODING = ("protein_coding", "protein-coding")
-"""The biotype of type ``c`` as Ensembl and as NCBI spell it."""
 
 FIELDS = ("symbol", "ensembl", "biotype", "description", "sequence")
 
@@ -76,7 +74,7 @@ class Genes:
     @property
     def coding(self) -> np.ndarray:
         """bool [genes]: node type ``c``. A gene of unknown biotype counts as protein-coding; all others are ``n``."""
-        return np.array([not biotype or biotype in CODING for biotype in self.biotype], dtype=bool)
+        return np.array([not biotype or is_coding(biotype) for biotype in self.biotype], dtype=bool)
 
     def index(self, symbol: str) -> int:
         """Node index of a gene; DataError with the closest name where it is not there."""

@@ -1,0 +1,198 @@
+"""DNA of genes, cut out of a genome FASTA file where a GTF file says they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tqdm import tqdm
+
+from grape_dgl.data.annotation_files import Record, Source, without_version
+from grape_dgl.data.catalog import default_cache
+from grape_dgl.data.gtf import GeneModel, primary_first
+from grape_dgl.errors import ConfigError, DataError
+from grape_dgl.writing import write_beside
+
+if TYPE_CHECKING:
+    from pyfaidx import Fasta
+
+log = logging.getLogger("grape_dgl")
+
+Region = Literal["gene", "transcript", "promoter"]
+"""``gene``: from start to end, introns included. ``transcript``: the exons of the canonical transcript, spliced.
+``promoter``: around the transcription start site (TSS). All read 5' to 3' on the gene's strand."""
+
+
+def _table(bases: str) -> bytes:
+    """For bytes.translate: A, C, G, T of either case to ``bases``, whatever else to N."""
+    table = bytearray(b"N" * 256)
+    for base, to in zip("ACGTacgt", 2 * bases, strict=True):
+        table[ord(base)] = ord(to)
+    return bytes(table)
+
+
+_FORWARD, _COMPLEMENT = _table("ACGT"), _table("TGCA")
+
+
+class GenomeSequences:
+    """The sequences of genes, read when they are asked for.
+
+    ``upstream`` and ``downstream`` are bases of a promoter before and after the TSS, which is the first of those
+    downstream; the ends of the chromosome cut them short. The TSS is that of the canonical transcript where the models
+    have exons, else the outermost of the gene. Sequences are upper-case ACGTN. Raises DataError for a FASTA file that
+    cannot be read or indexed, ConfigError for flanks that are no promoter.
+    """
+
+    def __init__(
+        self, models: Sequence[GeneModel], fasta: Path, region: Region, upstream: int = 1000, downstream: int = 100
+    ) -> None:
+        if upstream < 0 or downstream < 0 or not upstream + downstream:
+            raise ConfigError(
+                f"a promoter has {upstream} bases upstream and {downstream} downstream; expected >= 0, and not both 0"
+            )
+        if region == "transcript" and not any(model.exons for model in models):
+            raise DataError("no gene has exons, which the region 'transcript' needs; expected 'exon' lines in the GTF")
+        self._fasta, self._region, self._upstream, self._downstream = fasta, region, upstream, downstream
+        last_wins = primary_first(models)[::-1]
+        self._by_id = {model.ensembl: model for model in last_wins}
+        self._by_symbol = {model.symbol: model for model in last_wins if model.symbol}
+        self._genome = _open(fasta)
+        names = self._genome.faidx.index
+        self._names = {_plain(name): name for name in names} | {name: name for name in names}
+
+    def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
+        """Records with id, symbol and sequence of those of the genes [genes] that are known.
+
+        A gene is found by its Ensembl id ("" unknown) first, then by its symbol. Genes that do not lie in the FASTA
+        are left out with a warning; DataError if that is all of them.
+        """
+        asked = (self._find(*names) for names in zip(symbols, ensembl, strict=True))
+        models = list(dict.fromkeys(model for model in asked if model))
+        records, outside = list[Record](), list[str]()
+        quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
+        for model in tqdm(models, desc="reading the genome", unit="gene", disable=quiet or (None if models else True)):
+            if misfit := self._misfit(model):
+                outside.append(f"{model.symbol or model.ensembl} ({misfit})")
+            elif sequence := self._sequence(model):
+                records.append(Record(ensembl=model.ensembl, symbol=model.symbol, sequence=sequence))
+        if outside:
+            names = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+            count = f"{len(outside)} of {len(models)} genes do not lie in '{self._fasta}'"
+            if len(outside) == len(models):
+                raise DataError(
+                    f"{count}: {names}; GTF and FASTA do not belong together: take both from one release (the FASTA "
+                    f"has the sequences {', '.join(list(self._genome.faidx.index)[:5])})"
+                )
+            log.warning("%s and get no sequence (is it the assembly of the GTF?): %s", count, names)
+        log.info("'%s': %d of %d genes have a %s sequence", self._fasta, len(records), len(symbols), self._region)
+        return Source.of(records)
+
+    def _find(self, symbol: str, ensembl: str) -> GeneModel | None:
+        by_id = self._by_id.get(without_version(ensembl))
+        return by_id or self._by_symbol.get(symbol) or self._by_id.get(without_version(symbol))
+
+    def _name(self, model: GeneModel) -> str | None:
+        return self._names.get(model.chromosome) or self._names.get(_plain(model.chromosome))
+
+    def _misfit(self, model: GeneModel) -> str:
+        """Why a gene does not lie in the FASTA, "" where it does."""
+        name = self._name(model)
+        if name is None:
+            return f"no {model.chromosome}"
+        length = len(self._genome[name])
+        return f"end {model.end}, but {name} has {length} bases" if model.end > length else ""
+
+    def _sequence(self, model: GeneModel) -> str:
+        chromosome = self._genome[self._name(model)]
+        spans = self._spans(model, len(chromosome))
+        raw = "".join(chromosome[start - 1 : end] for start, end in spans).encode()
+        return (raw.translate(_FORWARD) if model.strand > 0 else raw[::-1].translate(_COMPLEMENT)).decode()
+
+    def _spans(self, model: GeneModel, length: int) -> Sequence[tuple[int, int]]:
+        """What to cut out, in genome order; positions from 1, both ends included."""
+        if self._region == "gene":
+            return [(model.start, model.end)]
+        if self._region == "transcript":
+            return model.exons
+        start, end = (model.exons[0][0], model.exons[-1][1]) if model.exons else (model.start, model.end)
+        if model.strand > 0:
+            start, end = start - self._upstream, start + self._downstream - 1
+        else:
+            start, end = end - self._downstream + 1, end + self._upstream
+        return [(max(start, 1), min(end, length))]
+
+
+def _plain(name: str) -> str:
+    """A chromosome's name as Ensembl writes it: ``chr1`` is ``1``, ``chrM`` is ``MT``."""
+    name = name.removeprefix("chr")
+    return "MT" if name == "M" else name
+
+
+def _open(fasta: Path) -> Fasta:
+    """The FASTA with its index, which is made where there is none that fits: beside it, else in the user's cache."""
+    from pyfaidx import Faidx, Fasta, FastaIndexingError
+
+    _check(fasta)
+    places = tuple(_places(fasta))
+    for index in places:
+        if genome := _current(fasta, index):
+            return genome
+    log.info("indexing '%s', once", fasta)
+    for index in places:
+        try:
+            write_beside(index, lambda part: Faidx(fasta, indexname=part))
+            return Fasta(fasta, indexname=index, as_raw=True)
+        except OSError as error:
+            log.info("no index can be written to '%s': %s", index, error)
+        except (FastaIndexingError, ValueError) as error:  # ValueError: a name stands twice, or no text
+            raise DataError(
+                f"'{fasta}' cannot be indexed: {' '.join(str(error).split())}; expected a FASTA file: '>name' lines, "
+                "each name once, and lines of equal length"
+            ) from error
+    raise DataError(
+        f"the index of '{fasta}' can be written neither beside it nor to '{places[-1].parent}'; make one of both "
+        "folders writable, or set GRAPE_DGL_DATA to one that is"
+    )
+
+
+def _places(fasta: Path) -> Iterator[Path]:
+    """Where the index may be: beside the FASTA, or in the user's cache by the path of the FASTA."""
+    yield fasta.with_name(f"{fasta.name}.fai")
+    yield default_cache() / "genomes" / f"{hashlib.sha256(bytes(fasta.resolve())).hexdigest()[:16]}-{fasta.name}.fai"
+
+
+def _check(fasta: Path) -> None:
+    try:
+        with fasta.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise DataError(f"cannot read '{fasta}': {error.strerror or error}") from error
+    if not start:
+        raise DataError(f"'{fasta}' is empty; expected the FASTA file of a genome")
+    if start == b"\x1f\x8b":
+        raise DataError(
+            f"'{fasta}' is compressed (gzip or bgzip), but genes are read from the middle of a genome; "
+            f"unpack it: gunzip --keep '{fasta}'"
+        )
+
+
+def _current(fasta: Path, index: Path) -> Fasta | None:
+    """The FASTA with that index if it fits: it is not older, and sequences end where it says they do."""
+    from pyfaidx import Fasta
+
+    try:
+        if index.stat().st_mtime < fasta.stat().st_mtime:
+            return None
+        genome = Fasta(fasta, indexname=index, as_raw=True)
+        ends = [record.bend for record in genome.faidx.index.values()]
+        with fasta.open("rb") as file:
+            for end in ends:
+                file.seek(end)
+                if file.read(99).lstrip()[:1] not in (b">", b""):
+                    return None
+        return genome if max(ends) <= fasta.stat().st_size + 2 else None  # the last line may lack its line end
+    except (OSError, ValueError):  # there is none, or it is damaged
+        return None
