@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import requests
@@ -16,7 +17,6 @@ from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
-import grape_dgl
 from grape_dgl.errors import DownloadError
 
 log = logging.getLogger("grape_dgl")
@@ -92,7 +92,7 @@ class Service:
             {
                 "Accept": "application/json",
                 "Content-Type": "application/json",
-                "User-Agent": f"grape-dgl/{grape_dgl.__version__}",
+                "User-Agent": f"grape-dgl/{_version()}",
             }
         )
         retries = _Retry(
@@ -168,3 +168,10 @@ def _content(url: str, response: requests.Response) -> bytes:
 
 def _short(text: str) -> str:
     return " ".join(text.split())[:300]
+
+
+def _version() -> str:
+    try:
+        return version("grape_dgl")
+    except PackageNotFoundError:
+        return "?"

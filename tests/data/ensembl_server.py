@@ -163,7 +163,7 @@ def running() -> Iterator[EnsemblServer]:
                 self.close_connection = True
                 return
             if fault.kind == "slow":
-                time.sleep(0.2)
+                time.sleep(0.05)
             if fault.kind == "html":
                 content = b"<html>proxy</html>"
             if fault.kind == "cut":

@@ -94,24 +94,21 @@ def test_sequences_are_read_on_the_strand_of_the_gene(
     assert f"3 of 3 genes found, {sum(map(bool, sequences))} with a sequence ({region})" in caplog.text
 
 
-FAULTS = ["429", "500", "cut", "short", "closed", "slow"]
 PATHS = ["info/data", "lookup/id", "lookup/symbol", "xrefs", "sequence"]
-CASES = [(kind, path) for kind in FAULTS for path in PATHS]
-CASES += [("half", path) for path in ("lookup/id", "lookup/symbol", "sequence")]
 
 
-@pytest.mark.parametrize(("kind", "path"), CASES)
-def test_a_fault_costs_one_request_and_changes_nothing(
-    server: EnsemblServer, tmp_path: Path, kind: str, path: str
-) -> None:
+@pytest.mark.parametrize("kind", ["429", "500", "cut", "short", "closed", "slow", "half"])
+def test_a_fault_costs_one_request_and_changes_nothing(server: EnsemblServer, tmp_path: Path, kind: str) -> None:
+    """One fault of each path, in the same run."""
+    paths = [path for path in PATHS if kind != "half" or path not in ("info/data", "xrefs")]
     names = ["PLUS", "MINUS", "OLD", "c"], ["", "", "", EDGE]
     expected = client(server, None, region="gene").look_up(*names)
     usual = len(server.requests)
     server.requests.clear()
     server.answered.clear()
-    server.faults = [Fault(kind, path)]
+    server.faults = [Fault(kind, path) for path in paths]
     assert client(server, tmp_path, region="gene").look_up(*names) == expected
-    assert len(server.requests) == usual + (kind != "slow")
+    assert len(server.requests) == usual + (0 if kind == "slow" else len(paths))
     assert set(server.answered.values()) == {1}
     server.requests.clear()
     assert client(server, tmp_path, region="gene").look_up(*names) == expected
