@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from grape_dgl.config import Config
 from grape_dgl.engine import Engine
-from grape_dgl.graph.hetero import FixedMember, GeneGraph, Pairs, gene_graph
+from grape_dgl.graph.hetero import GeneGraph, Pairs, Prior, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
@@ -29,13 +29,13 @@ CHUNK_ELEMENTS = 2**25
 class GeneInputs:
     """What the model knows of genes: raw features [genes, d_m] and who has them by modality, who is coding.
 
-    ``priors`` are further members of M in Eq. 5, by name; ``given`` is a graph that replaces G_agg (Eq. 3-5).
+    ``priors`` are further members of M in Eq. 5; ``given`` is a graph that replaces G_agg (Eq. 3-5).
     """
 
     values: Mapping[str, Float[Tensor, "genes features"]]
     present: Mapping[str, Bool[Tensor, " genes"]]
     coding: Bool[Tensor, " genes"]
-    priors: Mapping[str, FixedMember] = field(default_factory=dict)
+    priors: tuple[Prior, ...] = ()
     given: Pairs | None = None
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class GeneInputs:
             {m: x.to(device, dtype) for m, x in self.values.items()},
             {m: x.to(device) for m, x in self.present.items()},
             self.coding.to(device),
-            {name: member.to(device, dtype) for name, member in self.priors.items()},
+            tuple(prior.to(device, dtype) for prior in self.priors),
             None if self.given is None else self.given.to(device, dtype),
         )
 
@@ -100,7 +100,7 @@ class GRAPE(nn.Module):
         return Representation(
             {**z, "fus": self.fuse(z, present)},
             {**present, "fus": self.described(genes)},
-            tuple(genes.priors.values()),
+            genes.priors,
             genes.given,
         )
 

@@ -7,7 +7,7 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
-from grape_dgl.graph.hetero import FixedMember, Pairs
+from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
@@ -54,7 +54,7 @@ def train(
     split: Split | None = None,
     *,
     graph: str | Path | None = None,
-    priors: Mapping[str, FixedMember] | None = None,
+    priors: Sequence[Prior] = (),
     cache: Path | None = None,
     progress: bool = False,
     force: bool = False,
@@ -62,7 +62,7 @@ def train(
     """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
     ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
-    ``priors`` are further members of M (Eq. 5), by name; ``cache`` keeps encoded features. Ctrl-C ends the training
+    ``priors`` are further members of M (Eq. 5); ``cache`` keeps encoded features. Ctrl-C ends the training
     after the epoch in hand and the run is written all the same. A run that is in ``out`` is replaced with ``force``
     only, and stays where the training fails.
     """

@@ -29,7 +29,7 @@ from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.files import edge_table
-from grape_dgl.graph.hetero import FixedMember, Pairs
+from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Ensemble, ready
 from grape_dgl.training.weights import load_weights
@@ -58,7 +58,7 @@ def warn_of_sameness(variation: float | None) -> None:
 def gene_inputs(
     genes: Genes,
     features: Mapping[str, Features],
-    priors: Mapping[str, FixedMember] | None = None,
+    priors: Sequence[Prior] = (),
     given: Pairs | None = None,
 ) -> GeneInputs:
     """Encoded features and prior graphs as the model's tensors."""
@@ -66,7 +66,7 @@ def gene_inputs(
         {m: torch.from_numpy(np.ascontiguousarray(f.values, dtype=np.float32)) for m, f in features.items()},
         {m: torch.from_numpy(np.asarray(f.present, dtype=bool)) for m, f in features.items()},
         torch.from_numpy(genes.coding),
-        dict(priors or {}),
+        tuple(priors),
         given,
     )
 
@@ -102,9 +102,9 @@ class Run:
         tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
         tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
         tensors["control"] = self.control
-        for name, member in inputs.priors.items():
-            tensors |= _pairs_to_tensors(f"prior.{name}", member.pairs)
-            tensors[f"prior.{name}.present"] = member.present.numpy()
+        for prior in inputs.priors:
+            tensors |= _pairs_to_tensors(f"prior.{prior.name}", prior.pairs)
+            tensors[f"prior.{prior.name}.present"] = prior.present.numpy()
         if inputs.given is not None:
             tensors |= _pairs_to_tensors("given", inputs.given)
         description = {
@@ -113,7 +113,7 @@ class Run:
             "measured": self.genes.measured,
             "widths": inputs.widths,
             "features": dict(self.feature_sources),
-            "priors": list(inputs.priors),
+            "priors": {prior.name: dict(prior.source) for prior in inputs.priors},
             "conditions": dict(self.conditions),
         }
         write_beside(model / "inputs.safetensors", lambda path: save_file(tensors, path))
@@ -143,10 +143,17 @@ class Run:
                 {m: torch.from_numpy(tensors[f"values.{m}"]) for m in widths},
                 {m: torch.from_numpy(tensors[f"present.{m}"]) for m in widths},
                 torch.from_numpy(genes.coding),
-                {name: FixedMember(_pairs(f"prior.{name}", tensors), torch.from_numpy(tensors[f"prior.{name}.present"]))
-                 for name in description["priors"]},
+                tuple(
+                    Prior(
+                        name,
+                        _pairs(f"prior.{name}", tensors),
+                        torch.from_numpy(tensors[f"prior.{name}.present"]),
+                        source,
+                    )
+                    for name, source in description["priors"].items()
+                ),
                 _pairs("given", tensors) if "given.first" in tensors else None,
-            )  # fmt: skip
+            )
             control = tensors["control"]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder}/model' lacks {error}; the run folder is altered") from error

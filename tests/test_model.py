@@ -16,7 +16,7 @@ import grape_dgl.model
 from grape_dgl.config import Ablation
 from grape_dgl.engine import Engine, TorchRelation
 from grape_dgl.errors import ConfigError
-from grape_dgl.graph.hetero import FixedMember, GeneGraph, Pairs
+from grape_dgl.graph.hetero import GeneGraph, Pairs, Prior
 from grape_dgl.graph.similarity import head_units
 from grape_dgl.losses import structure_loss
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
@@ -293,9 +293,9 @@ def third(genes: GeneInputs) -> GeneInputs:
     vector = torch.randn(len(genes), 7, generator=draw).to(genes.values["text"])
     has = torch.arange(len(genes)) != 7
     pairs = Pairs(torch.tensor([0, 2, 8]), torch.tensor([1, 5, 9]), torch.tensor([0.9, 0.2, 0.5], dtype=vector.dtype))
-    prior = FixedMember(pairs, torch.arange(len(genes)) < 10)
+    prior = Prior("go", pairs, torch.arange(len(genes)) < 10)
     return GeneInputs(
-        {**genes.values, "esm": vector * has[:, None]}, {**genes.present, "esm": has}, genes.coding, {"go": prior}
+        {**genes.values, "esm": vector * has[:, None]}, {**genes.present, "esm": has}, genes.coding, (prior,)
     )
 
 

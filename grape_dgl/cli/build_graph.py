@@ -12,9 +12,12 @@ from grape_dgl.cli.options import (
     config_options,
     data_options,
     echo_json,
+    feature_cache,
     json_option,
+    load_priors,
     load_screen,
     output_options,
+    prior_option,
     resolve_config,
 )
 
@@ -22,10 +25,13 @@ from grape_dgl.cli.options import (
 @click.command("build-graph")
 @data_options
 @config_options
+@prior_option
 @output_options(help="Folder for graph.tsv.gz, nodes.tsv and graph.graphml.")
 @json_option
-def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> None:
-    """Build the graph of coding and non-coding genes of DATA from descriptions and sequences; no expression is used.
+def command(out: Path | None, force: bool, as_json: bool, prior: tuple[str, ...], **options: Any) -> None:
+    """Build the graph of coding and non-coding genes of DATA from what is known about them.
+
+    No expression is used, except with --prior coexpression that of half of the control cells.
 
     Edges are undirected, learned similarities: they do not say which gene regulates which.
 
@@ -40,7 +46,6 @@ def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> Non
     config = resolve_config(**options)
     screen = load_screen(**options)
 
-    from grape_dgl.data.catalog import default_cache
     from grape_dgl.features.encode import encode
     from grape_dgl.graph.facts import graph_facts
     from grape_dgl.graph.files import MEANING, edge_table, write_edges, write_graphml
@@ -49,8 +54,10 @@ def command(out: Path | None, force: bool, as_json: bool, **options: Any) -> Non
     from grape_dgl.writing import write_beside
 
     genes = screen.genes
-    features = encode(genes, config.features, (options["cache"] or default_cache()) / "features")
-    pairs, thresholds = build_graph(gene_inputs(genes, features), config)
+    features = encode(genes, config.features, feature_cache(options["cache"]))
+    pairs, thresholds = build_graph(
+        gene_inputs(genes, features, load_priors(prior, screen, config.training.seed)), config
+    )
     edges = edge_table(pairs, genes)
     facts = graph_facts(pairs, genes, screen.conditions) | {
         "thresholds": {name: round(value, 6) for name, value in thresholds.items()},

@@ -1,4 +1,4 @@
-"""``grape-dgl features``: which genes have text, sequence and biotype, and their encoded vectors."""
+"""``grape-dgl features``: which genes have text, sequence, biotype, vectors and prior edges, and what encodes them."""
 
 from __future__ import annotations
 
@@ -7,87 +7,124 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grape_dgl.cli.options import PATH, check_output, data_options, echo_json, json_option, load_screen, output_options
+from grape_dgl.cli.options import (
+    PATH,
+    check_output,
+    data_options,
+    echo_json,
+    feature_cache,
+    json_option,
+    load_priors,
+    load_screen,
+    output_options,
+    prior_option,
+)
+from grape_dgl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from grape_dgl.config import Config
     from grape_dgl.data.genes import Genes
     from grape_dgl.data.vectors import Features
+    from grape_dgl.graph.priors import Prior
+
+SHOWN = 5
+"""Perturbed genes whose neighbours the report lists unless genes are chosen."""
+ENDINGS = (".html", ".png", ".svg", ".pdf")
 
 
 @click.command("features")
 @data_options
+@prior_option
 @click.option("--config", "toml", type=PATH, metavar="TOML", help="Settings of a file, such as a run's config.toml.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="One setting, such as features.kmer=6. Repeatable."
 )
-@click.option("--feature-cache", type=PATH, metavar="FOLDER", help="Keep encoded genes here for later runs.")
+@click.option(
+    "--report",
+    type=PATH,
+    metavar="HTML|PNG",
+    help="Write an overview: coverage, UMAP of each modality by biotype, nearest neighbours.",
+)
+@click.option(
+    "--gene", "chosen", multiple=True, metavar="GENE", help="Whose neighbours the report lists [targets]. Repeatable."
+)
 @output_options(help="File .npz to write: symbols, one array per modality, which genes have it.")
 @json_option
 def command(
     toml: Path | None,
     settings: tuple[str, ...],
-    feature_cache: Path | None,
+    prior: tuple[str, ...],
+    report: Path | None,
+    chosen: tuple[str, ...],
     out: Path | None,
     force: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Encode the descriptions and DNA sequences of all genes of DATA.
+    """Encode what is known about all genes of DATA, and say how many have it.
+
+    Whatever is fetched or encoded is kept in --cache, so a run that was interrupted goes on where it stopped.
 
     \b
     Examples:
-      grape-dgl features demo
       grape-dgl features screen.h5ad --annotation genes.tsv.gz --sequences promoters.fa -o features.npz
-      grape-dgl features screen.h5ad --annotation genes.tsv.gz --set features.text_model=./biobert --json
+      grape-dgl features screen.h5ad --annotation gencode.gtf.gz --genome genome.fa --report features.html
+      grape-dgl features screen.h5ad --ensembl human --embeddings genept=genept.csv --prior go=goa_human.gaf.gz
     """
     from grape_dgl.config import Config
     from grape_dgl.features.encode import encode
 
     if out is not None:
         check_output(out, force, ".npz")
+    if report is not None:
+        if report.suffix not in ENDINGS:
+            raise ConfigError(f"--report '{report}' is written as {', '.join(ENDINGS)}; choose one of these endings")
+        check_output(report, force)
     config = Config.resolve(toml=toml, settings=settings)
     screen = load_screen(**options)
-    features = encode(screen.genes, config.features, feature_cache)
+    priors = load_priors(prior, screen, config.training.seed)
+    features = encode(screen.genes, config.features, feature_cache(options["cache"]))
     if out is not None:
         _write(out, screen.genes, features)
-    answer = coverage(screen.genes, features, config)
+    rows = coverage(screen.genes, features, priors)
+    if report is not None:
+        from grape_dgl.report import write_report
+
+        targets = list(dict.fromkeys(str(screen.genes.symbol[i]) for c in screen.conditions for i in screen.targets(c)))
+        write_report(report, screen.genes, features, rows, chosen or targets[:SHOWN], str(options["data"]))
     if as_json:
-        echo_json(answer)
+        echo_json({"genes": len(screen.genes), "measured": screen.genes.measured, "with": rows})
     else:
-        click.echo(_table(answer))
+        click.echo(_table(rows))
 
 
-def coverage(genes: Genes, features: Mapping[str, Features], config: Config) -> dict[str, Any]:
-    """How many genes, and how many of them measured, have each thing; and what encoded it."""
-    known = {
-        "text": genes.description != "",
-        "sequence": [bool(s) for s in genes.sequence],
-        "biotype": genes.biotype != "",
-    }
-    counts = {
-        name: {"genes": int(sum(has)), "measured": int(sum(has[: genes.measured]))} for name, has in known.items()
-    }
-    encoders = {name: {**one.source, "dim": one.values.shape[1]} for name, one in features.items()}
-    return {"genes": len(genes), "measured": genes.measured, "with": counts, "features": encoders}
+def coverage(genes: Genes, features: Mapping[str, Features], priors: Sequence[Prior]) -> list[dict[str, Any]]:
+    """How many genes, and how many of them measured, have each thing, and where it is from."""
+    known: list[tuple[str, Any, Mapping[str, Any]]] = [
+        ("description", genes.description != "", {}),
+        ("sequence", [bool(sequence) for sequence in genes.sequence], {}),
+        ("biotype", genes.biotype != "", {}),
+        *((name, one.present, {**one.source, "dim": one.values.shape[1]}) for name, one in features.items()),
+        *((f"prior {one.name}", one.present.numpy(), {**one.source, "edges": len(one.pairs)}) for one in priors),
+    ]
+    rows = [{"name": "all", "genes": len(genes), "measured": genes.measured, "source": ""}]
+    for name, has, source in known:
+        listed = ", ".join(f"{key} {value}" for key, value in source.items() if "sha256" not in key)
+        counts = {"genes": int(sum(has)), "measured": int(sum(has[: genes.measured]))}
+        rows.append({"name": name, **counts, "source": listed})
+    return rows
 
 
-def _table(answer: Mapping[str, Any]) -> str:
-    """Tab-separated: what, of all genes, of the measured ones, of the targets that are not measured, encoder."""
-    rows = [("", "genes", "measured", "not measured", "encoder", "numbers")]
-    every = {"genes": answer["genes"], "measured": answer["measured"]}
-    encoder_of = {"text": "text", "sequence": "seq"}
-    for name, count in {"all": every, **answer["with"]}.items():
-        encoder = answer["features"].get(encoder_of.get(name, ""), {})
-        described = encoder.get("encoder", ""), str(encoder.get("dim", ""))
-        rows.append(
-            (name, str(count["genes"]), str(count["measured"]), str(count["genes"] - count["measured"]), *described)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What, of all genes, of the measured ones, of the targets that are not measured, and where it is from."""
+    lines = [("", "genes", "measured", "not measured", "from")]
+    for row in rows:
+        numbers = (row["genes"], row["measured"], row["genes"] - row["measured"])
+        lines.append((row["name"], *(f"{number:,}" for number in numbers), row["source"]))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
 
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -31,7 +33,10 @@ from grape_dgl.config import PRESETS, Config, Device, EngineName, SplitKind
 from grape_dgl.errors import ConfigError, GrapeError, did_you_mean
 
 if TYPE_CHECKING:
+    from grape_dgl.data.annotation import Annotation
+    from grape_dgl.data.genome import Region
     from grape_dgl.data.screen import Screen
+    from grape_dgl.graph.priors import Prior
 
 log = logging.getLogger("grape_dgl")
 
@@ -63,11 +68,30 @@ DATA = (
                  help="The same as the positional DATA."),
 )  # fmt: skip
 
-READING = (
-    click.option("--annotation", multiple=True, type=PATH, metavar="TABLE",
-                 help="Gene table (TSV/CSV, may be gzipped): symbol, Ensembl id, biotype, description. Repeatable."),
+KNOWLEDGE = (
+    click.option("--annotation", multiple=True, type=PATH, metavar="TABLE|GTF",
+                 help="Genes: a table (TSV/CSV) with symbol, Ensembl id, biotype, description, or a GTF. Repeatable."),
     click.option("--sequences", multiple=True, type=PATH, metavar="FASTA",
                  help="DNA sequence of each gene, by symbol or Ensembl id. Repeatable."),
+    click.option("--genome", type=PATH, metavar="FASTA", help="Genome of the GTF, from which genes' DNA is taken."),
+    click.option("--ensembl", metavar="SPECIES", help="Ask the Ensembl service for human, mouse, ...; kept in --cache."),
+    click.option("--ensembl-url", metavar="URL", help="Another server, such as https://grch37.rest.ensembl.org."),
+    click.option("--region", type=click.Choice(["gene", "transcript", "promoter"]), default="promoter",
+                 show_default=True, help="Which DNA of a gene --genome and --ensembl give."),
+    click.option("--upstream", type=click.IntRange(min=0), default=1000, show_default=True, metavar="BASES",
+                 help="Of the promoter, before the transcription start."),
+    click.option("--downstream", type=click.IntRange(min=0), default=100, show_default=True, metavar="BASES",
+                 help="Of the promoter, from the transcription start on."),
+    click.option("--embeddings", multiple=True, metavar="NAME=FILE",
+                 help="Vectors of genes (CSV, TSV, Parquet, NPZ, JSON, h5ad::varm) as a modality; NAME text or seq "
+                      "replaces it. Repeatable."),
+    click.option("--offline", is_flag=True, help="Never download."),
+    click.option("--cache", type=PATH, metavar="FOLDER",
+                 help="Where data sets, answers and features are kept [GRAPE_DGL_DATA or the user's cache]."),
+)  # fmt: skip
+
+READING = (
+    *KNOWLEDGE,
     click.option("--condition-key", "--pert-col", metavar="COLUMN",
                  help="obs column that names the perturbation of a cell [detected]."),
     click.option("--control", "--control-pert", multiple=True, metavar="LABEL",
@@ -88,10 +112,55 @@ READING = (
                  help="Counts of a cell are scaled to this sum before log1p [10000]."),
     click.option("--hvg", type=click.IntRange(min=1), metavar="N",
                  help="Keep the N most variable genes of the control cells and every measured target [all genes]."),
-    click.option("--offline", is_flag=True, help="Never download."),
-    click.option("--cache", type=PATH, metavar="FOLDER",
-                 help="Where data sets are kept [GRAPE_DGL_DATA or the user's cache]."),
 )  # fmt: skip
+
+
+def knowledge_options(function: F) -> F:
+    """Where what is known about genes comes from, for `load_annotation`."""
+    return _apply(function, KNOWLEDGE)
+
+
+def load_annotation(
+    *,
+    annotation: Sequence[Path] = (),
+    sequences: Sequence[Path] = (),
+    genome: Path | None = None,
+    ensembl: str | None = None,
+    ensembl_url: str | None = None,
+    region: Region = "promoter",
+    upstream: int = 1000,
+    downstream: int = 100,
+    embeddings: Sequence[str] = (),
+    offline: bool = False,
+    cache: Path | None = None,
+    **_: Any,
+) -> Annotation:
+    """The annotation that the flags of ``knowledge_options`` describe; other keys are ignored.
+
+    The Ensembl service is asked for sequences where neither files nor a genome give them.
+    """
+    from grape_dgl.data.annotation import Annotation
+
+    flanks = {"region": region, "upstream": upstream, "downstream": downstream}
+    vectors = dict(named_file(item, "--embeddings") for item in embeddings)
+    known = Annotation.from_files(annotation, sequences, genome=genome, embeddings=vectors, **flanks)
+    if ensembl is None:
+        return known
+    from grape_dgl.data.catalog import default_cache
+    from grape_dgl.data.ensembl import URL, Ensembl
+
+    if sequences or genome:
+        flanks["region"] = None
+    service = Ensembl(ensembl, **flanks, cache=cache or default_cache(), url=ensembl_url or URL, offline=offline)
+    return dataclasses.replace(known, look_ups=(*known.look_ups, service))
+
+
+def named_file(item: str, flag: str) -> tuple[str, Path]:
+    """``NAME=FILE`` as name and path. Raises ConfigError for anything else."""
+    name, sign, file = item.partition("=")
+    if not sign or not file or not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("fus", "learned"):
+        raise ConfigError(f"{flag} '{item}' is not of the form NAME=FILE, such as genept=vectors.csv; NAME is a word")
+    return name, Path(file)
 
 
 def reading_options(function: F) -> F:
@@ -117,17 +186,55 @@ def load_screen(
 
     The user's tables and sequences come before those that the data set brings. Raises DataError or DownloadError.
     """
-    from grape_dgl.data.annotation import Annotation
     from grape_dgl.data.catalog import resolve
     from grape_dgl.data.read import read_screen
 
     source = resolve(data, cache=cache, offline=offline)
-    known = Annotation.from_files([*annotation, *source.annotation], [*sequences, *source.sequences])
+    known = load_annotation(
+        annotation=[*annotation, *source.annotation],
+        sequences=[*sequences, *source.sequences],
+        offline=offline,
+        cache=cache,
+        **options,
+    )
     given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, ())}
     screen = read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
-    flags = {"data": data, "annotation": annotation, "sequences": sequences, **given}
+    told = {name: options[name] for name in KNOWN_BY if options.get(name)}
+    if "genome" in told or "ensembl" in told:
+        told |= {name: options[name] for name in ("region", "upstream", "downstream")}
+    flags = {"data": data, "annotation": annotation, "sequences": sequences, **told, **given}
     told = json.loads(json.dumps(flags, default=str))
     return dataclasses.replace(screen, notes={**screen.notes, "read_with": told})
+
+
+KNOWN_BY = ("genome", "ensembl", "ensembl_url", "embeddings")
+
+
+def feature_cache(cache: Path | None) -> Path:
+    """Folder of encoded features."""
+    from grape_dgl.data.catalog import default_cache
+
+    return (cache or default_cache()) / "features"
+
+
+def prior_option(function: F) -> F:
+    """``--prior`` (parameter ``prior``), for `load_priors`."""
+    return click.option(
+        "--prior", multiple=True, metavar="NAME[=FILE]",
+        help="Prior graph beside the learned similarities (Eq. 5): go=gene2go.tsv.gz, string=links.txt.gz, any "
+             "NAME=edges.tsv, or coexpression (of control cells); then ,neighbours=20 ,least=0.4 ,names=FILE. Repeatable.",
+    )(function)  # fmt: skip
+
+
+def load_priors(specs: Sequence[str], screen: Screen, seed: int) -> list[Prior]:
+    """The prior graphs of ``--prior``; co-expression looks at the model's half of the controls, drawn by ``seed``."""
+    from grape_dgl.graph.prior_spec import read_prior
+
+    priors = [read_prior(spec, screen, seed) for spec in specs]
+    twice = [name for name, number in Counter(prior.name for prior in priors).items() if number > 1]
+    if twice:
+        raise ConfigError(f"--prior names '{twice[0]}' twice; give each prior graph a name of its own")
+    return priors
 
 
 READ_SCREEN = (

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import click
 
-from grape_dgl.cli.options import check_output, echo_json, json_option, output_options
+from grape_dgl.cli.options import (
+    check_output,
+    echo_json,
+    json_option,
+    knowledge_options,
+    load_annotation,
+    output_options,
+)
 from grape_dgl.config import Device, EngineName
 from grape_dgl.errors import DataError
 
@@ -22,20 +29,7 @@ log = logging.getLogger("grape_dgl")
 )
 @click.option("--all-single", is_flag=True, help="Every gene of the run, one at a time.")
 @click.option("--from-file", type=click.Path(path_type=Path), metavar="FILE", help="One condition per line.")
-@click.option(
-    "--annotation",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="TABLE",
-    help="Describes genes that the run does not know. Repeatable.",
-)
-@click.option(
-    "--sequences",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FASTA",
-    help="DNA of genes that the run does not know. Repeatable.",
-)
+@knowledge_options
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -53,14 +47,13 @@ def command(
     conditions: tuple[str, ...],
     all_single: bool,
     from_file: Path | None,
-    annotation: tuple[Path, ...],
-    sequences: tuple[Path, ...],
     top: int,
     device: str,
     engine: str,
     out: Path | None,
     force: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Predict the expression change of every gene for perturbations of RUN, a folder that train wrote.
 
@@ -78,7 +71,6 @@ def command(
     if not wanted and not all_single:
         raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
 
-    from grape_dgl.data.annotation import Annotation
     from grape_dgl.run import Run, read_json, warn_of_sameness
 
     loaded = Run.load(run, engine=engine, device=device)
@@ -86,7 +78,7 @@ def command(
         wanted += [str(symbol) for symbol in loaded.genes.symbol[loaded.described]]
         if left_out := int((~loaded.described).sum()):
             log.info("%d genes have neither description nor sequence and are left out", left_out)
-    predictions = loaded.predict(wanted, Annotation.from_files(annotation, sequences))
+    predictions = loaded.predict(wanted, load_annotation(**options))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
     if out is not None:

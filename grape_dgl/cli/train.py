@@ -13,9 +13,12 @@ from grape_dgl.cli.options import (
     check_output,
     config_options,
     data_options,
+    feature_cache,
     json_option,
+    load_priors,
     load_screen,
     output_options,
+    prior_option,
     resolve_config,
     split_file,
 )
@@ -28,9 +31,10 @@ SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta
 @config_options
 @click.option("--graph", type=click.Path(path_type=Path), metavar="TSV",
               help="Edge table (as build-graph writes it) that replaces the prior graph.")  # fmt: skip
+@prior_option
 @output_options(required=True, help="Run folder to write.")
 @json_option
-def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options: Any) -> None:
+def command(out: Path, force: bool, as_json: bool, graph: Path | None, prior: tuple[str, ...], **options: Any) -> None:
     """Train GRAPE on DATA and score it on held-out conditions beside control, mean and linear.
 
     Writes the run folder: config.toml, split.json, model/, log.csv, graph.tsv.gz, nodes.tsv, predictions.h5ad,
@@ -47,7 +51,6 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     config = resolve_config(**options)
     screen = load_screen(**options)
 
-    from grape_dgl.data.catalog import default_cache
     from grape_dgl.data.conditions import CONTROL
     from grape_dgl.data.splits import Split
     from grape_dgl.pipeline import train
@@ -57,8 +60,12 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     if path:
         labels = {**dict.fromkeys(screen.notes["control_labels"], CONTROL), **screen.notes["labels"]}
         split = Split.from_json(path, screen.conditions, list(screen.genes.symbol), labels)
-    cache = (options["cache"] or default_cache()) / "features"
-    train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty(), force=force)
+    if graph is not None and prior:
+        raise click.UsageError("--graph replaces the whole prior graph: --prior cannot add to it.")
+    train(
+        screen, out, config, split, graph=graph, priors=load_priors(prior, screen, config.training.seed),
+        cache=feature_cache(options["cache"]), progress=sys.stderr.isatty(), force=force,
+    )  # fmt: skip
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
     if report["interrupted"]:

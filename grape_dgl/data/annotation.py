@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,10 @@ from grape_dgl.data.annotation_files import Record, Source, read_sequences, read
 from grape_dgl.data.biotypes import group
 from grape_dgl.data.embeddings import Embeddings
 from grape_dgl.data.genes import Genes
+from grape_dgl.data.genome import GenomeSequences, Region
+from grape_dgl.data.gtf import GeneModel, gtf_source, is_gtf, read_gtf
 from grape_dgl.data.vectors import Features
+from grape_dgl.errors import DataError
 
 log = logging.getLogger("grape_dgl")
 
@@ -42,12 +45,42 @@ class Annotation:
     embeddings: tuple[Embeddings, ...] = ()
 
     @classmethod
-    def from_files(cls, tables: Sequence[Path | str], sequences: Sequence[Path | str] = ()) -> Annotation:
-        """Read tables (TSV, CSV, JSON {symbol: text}) and sequences (FASTA, ``NAME_1<TAB>sequence``), gzip or plain.
+    def from_files(
+        cls,
+        tables: Sequence[Path | str],
+        sequences: Sequence[Path | str] = (),
+        *,
+        genome: Path | str | None = None,
+        region: Region = "promoter",
+        upstream: int = 1000,
+        downstream: int = 100,
+        embeddings: Mapping[str, Path | str] | None = None,
+    ) -> Annotation:
+        """Read what is known about genes from files, gzip or plain.
 
+        Args:
+            tables: TSV, CSV, GTF, or JSON {symbol: text}.
+            sequences: FASTA, or ``NAME_1<TAB>sequence``.
+            genome: FASTA of the assembly of the GTF among ``tables``, for sequences of genes.
+            region, upstream, downstream: which DNA of a gene to take from ``genome``, see `GenomeSequences`.
+            embeddings: name of a modality -> file of vectors, see `Embeddings.read`.
         Raises DataError that names file and line where a file is malformed.
         """
-        return cls((*(read_table(Path(path)) for path in tables), *(read_sequences(Path(path)) for path in sequences)))
+        sources: list[Source] = []
+        models: list[GeneModel] = []
+        for path in map(Path, tables):
+            if _is_gtf(path):
+                genes = read_gtf(path, transcripts=genome is not None and region != "gene")
+                sources.append(gtf_source(genes))
+                models += genes
+            else:
+                sources.append(read_table(path))
+        sources += [read_sequences(Path(path)) for path in sequences]
+        if genome is not None and not models:
+            raise DataError(f"the genome '{genome}' needs a GTF that says where genes are: give it as a table too")
+        look_ups = [] if genome is None else [GenomeSequences(models, Path(genome), region, upstream, downstream)]
+        vectors = tuple(Embeddings.read(Path(path), name) for name, path in (embeddings or {}).items())
+        return cls(tuple(sources), tuple(look_ups), vectors)
 
     @classmethod
     def empty(cls) -> Annotation:
@@ -156,6 +189,14 @@ class Annotation:
         fields = ("biotype", "description", "sequence")
         known = {name: next(filter(None, (getattr(record, name) for record in found)), "") for name in fields}
         return Record(ensembl=ensembl, symbol=symbol, **known)
+
+
+def _is_gtf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_gtf(file.read(1 << 16))
+    except OSError:
+        return False  # read_table says what is wrong
 
 
 def _in(source: Source, symbol: str, ensembl: str, aliases: Sequence[str]) -> Record | None:

@@ -106,13 +106,14 @@ def encode_all(inputs: Sequence[str], encoder: Encoder, cache: Path | None, labe
     wanted = {key: text for key, text in zip(keys, inputs, strict=True) if text}
     store = _store(cache, encoder) if cache is not None and wanted else None
     rows = store.get(wanted) if store else {}
-    todo = sorted(
-        wanted.keys() - rows.keys(), key=lambda key: (-len(wanted[key]), key)
-    )  # similar lengths share a batch
+    # Batches are cut from all inputs, of similar length: a run that goes on makes the very batches that are missing.
+    ordered = sorted(wanted, key=lambda key: (-len(wanted[key]), key))
+    batches = [ordered[start : start + encoder.batch] for start in range(0, len(ordered), encoder.batch)]
+    todo = [missing for batch in batches if (missing := [key for key in batch if key not in rows])]
     quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
-    with tqdm(total=len(todo), desc=f"encoding {label}", unit="gene", disable=quiet or (None if todo else True)) as bar:
-        for start in range(0, len(todo), encoder.batch):
-            batch = todo[start : start + encoder.batch]
+    total = sum(map(len, todo))
+    with tqdm(total=total, desc=f"encoding {label}", unit="gene", disable=quiet or (None if todo else True)) as bar:
+        for batch in todo:
             new = dict(zip(batch, encoder.encode([wanted[key] for key in batch]), strict=True))
             rows |= new
             store = store if store and _kept(store, new) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,15 +35,19 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class FixedMember:
-    """A member of M (Eq. 5) that is not learned: pairs of a source such as GO, and the genes that it knows."""
+class Prior:
+    """A fixed member of M (Eq. 5): weighted pairs, and the genes that its source knows, with an edge or without."""
 
+    name: str
     pairs: Pairs
+    """``first < second`` in row order, weights above 0 and at most 1."""
     present: Bool[Tensor, " genes"]
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """Kind, settings, and name and sha256 of each file; JSON-able."""
 
-    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> FixedMember:
-        """The same member on another device, with values in ``dtype``."""
-        return FixedMember(self.pairs.to(device, dtype), self.present.to(device))
+    def to(self, device: str | torch.device, dtype: torch.dtype | None = None) -> Prior:
+        """The same prior on another device, with weights in ``dtype``."""
+        return Prior(self.name, self.pairs.to(device, dtype), self.present.to(device), self.source)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from grape_dgl.config import StructureConfig
 from grape_dgl.engine import Engine, simple_graph, weighted_sum
-from grape_dgl.graph.hetero import FixedMember, Pairs
+from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.graph.similarity import (
     FLOOR,
     average_pairs,
@@ -31,12 +31,12 @@ OUTGROWN = 2.0
 class Representation:
     """Gene representations that enter Eq. 4: ``z`` by member of M (the modalities and ``fus``), and who has them.
 
-    ``fixed`` are members of M that are not learned; ``given`` replaces G_agg (Eq. 3-5) as a whole.
+    ``priors`` are members of M that are not learned; ``given`` replaces G_agg (Eq. 3-5) as a whole.
     """
 
     z: dict[str, Float[Tensor, "genes dim"]]
     present: dict[str, Bool[Tensor, " genes"]]
-    fixed: tuple[FixedMember, ...] = ()
+    priors: tuple[Prior, ...] = ()
     given: Pairs | None = None
 
     @property
@@ -90,7 +90,7 @@ class ChannelAttention(nn.Module):
 class StructureLearner(nn.Module):
     """Eq. 3-10 over the members of M; thresholds are found by the target degree and frozen with the weights.
 
-    ``members`` are the names that enter Eq. 5, beside fixed ones; ``learn=False`` is the ablation ``no_gsl``
+    ``members`` are the names that enter Eq. 5, beside the priors; ``learn=False`` is the ablation ``no_gsl``
     (G = G_agg).
 
     Differs: a threshold is recomputed at the first step of an epoch, and earlier where its graph has ``OUTGROWN`` it:
@@ -133,7 +133,7 @@ class StructureLearner(nn.Module):
         for member in self.members:
             u, has = head_units(genes.z[member], self.similarity[member]), genes.present[member]
             parts.append((self._pairs(member, u, has, refresh), has))
-        parts += [(member.pairs, member.present) for member in genes.fixed]
+        parts += [(prior.pairs, prior.present) for prior in genes.priors]
         return average_pairs(parts, len(genes.fused))
 
     def _pairs(self, member: str, u: Tensor, allowed: Tensor, refresh: bool, min_neighbours: int = 0) -> Pairs:
