@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from grape_dgl.cli.knowledge import PATH, feature_cache, load_priors, prior_option
 from grape_dgl.cli.options import (
-    PATH,
     check_output,
     data_options,
     echo_json,
-    feature_cache,
     json_option,
-    load_priors,
     load_screen,
     output_options,
-    prior_option,
 )
 from grape_dgl.errors import ConfigError
 
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
     from grape_dgl.data.genes import Genes
     from grape_dgl.data.vectors import Features
-    from grape_dgl.graph.priors import Prior
+    from grape_dgl.graph.hetero import Prior
 
 SHOWN = 5
 """Perturbed genes whose neighbours the report lists unless genes are chosen."""

@@ -21,27 +21,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import re
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from grape_dgl.cli.knowledge import KNOWLEDGE, KNOWN_BY, PATH, F, apply, load_annotation
 from grape_dgl.config import PRESETS, Config, Device, EngineName, SplitKind
 from grape_dgl.errors import ConfigError, GrapeError, did_you_mean
 
 if TYPE_CHECKING:
-    from grape_dgl.data.annotation import Annotation
-    from grape_dgl.data.genome import Region
     from grape_dgl.data.screen import Screen
-    from grape_dgl.graph.priors import Prior
 
 log = logging.getLogger("grape_dgl")
-
-F = TypeVar("F", bound=Callable[..., Any])
-PATH = click.Path(path_type=Path)
 
 
 # --- reading data ----------------------------------------------------------------------------------------------------
@@ -66,28 +59,6 @@ DATA = (
     click.argument("data", required=False, metavar="DATA", callback=_data_argument),
     click.option("--dataset", metavar="DATA", expose_value=False, is_eager=True, callback=_dataset_flag,
                  help="The same as the positional DATA."),
-)  # fmt: skip
-
-KNOWLEDGE = (
-    click.option("--annotation", multiple=True, type=PATH, metavar="TABLE|GTF",
-                 help="Genes: a table (TSV/CSV) with symbol, Ensembl id, biotype, description, or a GTF. Repeatable."),
-    click.option("--sequences", multiple=True, type=PATH, metavar="FASTA",
-                 help="DNA sequence of each gene, by symbol or Ensembl id. Repeatable."),
-    click.option("--genome", type=PATH, metavar="FASTA", help="Genome of the GTF, from which genes' DNA is taken."),
-    click.option("--ensembl", metavar="SPECIES", help="Ask the Ensembl service for human, mouse, ...; kept in --cache."),
-    click.option("--ensembl-url", metavar="URL", help="Another server, such as https://grch37.rest.ensembl.org."),
-    click.option("--region", type=click.Choice(["gene", "transcript", "promoter"]), default="promoter",
-                 show_default=True, help="Which DNA of a gene --genome and --ensembl give."),
-    click.option("--upstream", type=click.IntRange(min=0), default=1000, show_default=True, metavar="BASES",
-                 help="Of the promoter, before the transcription start."),
-    click.option("--downstream", type=click.IntRange(min=0), default=100, show_default=True, metavar="BASES",
-                 help="Of the promoter, from the transcription start on."),
-    click.option("--embeddings", multiple=True, metavar="NAME=FILE",
-                 help="Vectors of genes (CSV, TSV, Parquet, NPZ, JSON, h5ad::varm) as a modality; NAME text or seq "
-                      "replaces it. Repeatable."),
-    click.option("--offline", is_flag=True, help="Never download."),
-    click.option("--cache", type=PATH, metavar="FOLDER",
-                 help="Where data sets, answers and features are kept [GRAPE_DGL_DATA or the user's cache]."),
 )  # fmt: skip
 
 READING = (
@@ -115,62 +86,14 @@ READING = (
 )  # fmt: skip
 
 
-def knowledge_options(function: F) -> F:
-    """Where what is known about genes comes from, for `load_annotation`."""
-    return _apply(function, KNOWLEDGE)
-
-
-def load_annotation(
-    *,
-    annotation: Sequence[Path] = (),
-    sequences: Sequence[Path] = (),
-    genome: Path | None = None,
-    ensembl: str | None = None,
-    ensembl_url: str | None = None,
-    region: Region = "promoter",
-    upstream: int = 1000,
-    downstream: int = 100,
-    embeddings: Sequence[str] = (),
-    offline: bool = False,
-    cache: Path | None = None,
-    **_: Any,
-) -> Annotation:
-    """The annotation that the flags of ``knowledge_options`` describe; other keys are ignored.
-
-    The Ensembl service is asked for sequences where neither files nor a genome give them.
-    """
-    from grape_dgl.data.annotation import Annotation
-
-    flanks = {"region": region, "upstream": upstream, "downstream": downstream}
-    vectors = dict(named_file(item, "--embeddings") for item in embeddings)
-    known = Annotation.from_files(annotation, sequences, genome=genome, embeddings=vectors, **flanks)
-    if ensembl is None:
-        return known
-    from grape_dgl.data.catalog import default_cache
-    from grape_dgl.data.ensembl import URL, Ensembl
-
-    if sequences or genome:
-        flanks["region"] = None
-    service = Ensembl(ensembl, **flanks, cache=cache or default_cache(), url=ensembl_url or URL, offline=offline)
-    return dataclasses.replace(known, look_ups=(*known.look_ups, service))
-
-
-def named_file(item: str, flag: str) -> tuple[str, Path]:
-    """``NAME=FILE`` as name and path. Raises ConfigError for anything else."""
-    name, sign, file = item.partition("=")
-    if not sign or not file or not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("fus", "learned"):
-        raise ConfigError(f"{flag} '{item}' is not of the form NAME=FILE, such as genept=vectors.csv; NAME is a word")
-    return name, Path(file)
-
-
 def reading_options(function: F) -> F:
     """Every flag of how a screen is read, without DATA itself (for ``evaluate PREDICTIONS --truth DATA``)."""
-    return _apply(function, READING)
+    return apply(function, READING)
 
 
 def data_options(function: F) -> F:
     """The positional DATA (parameter ``data``) with its alias ``--dataset``, and ``reading_options``."""
-    return _apply(function, (*DATA, *READING))
+    return apply(function, (*DATA, *READING))
 
 
 def load_screen(
@@ -199,42 +122,12 @@ def load_screen(
     )
     given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, ())}
     screen = read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
-    told = {name: options[name] for name in KNOWN_BY if options.get(name)}
-    if "genome" in told or "ensembl" in told:
-        told |= {name: options[name] for name in ("region", "upstream", "downstream")}
-    flags = {"data": data, "annotation": annotation, "sequences": sequences, **told, **given}
+    flags = {"data": data, "annotation": annotation, "sequences": sequences, **given}
+    flags |= {name: options[name] for name in KNOWN_BY if options.get(name)}
+    if options.get("genome") or options.get("ensembl"):
+        flags |= {name: options[name] for name in ("region", "upstream", "downstream")}
     told = json.loads(json.dumps(flags, default=str))
     return dataclasses.replace(screen, notes={**screen.notes, "read_with": told})
-
-
-KNOWN_BY = ("genome", "ensembl", "ensembl_url", "embeddings")
-
-
-def feature_cache(cache: Path | None) -> Path:
-    """Folder of encoded features."""
-    from grape_dgl.data.catalog import default_cache
-
-    return (cache or default_cache()) / "features"
-
-
-def prior_option(function: F) -> F:
-    """``--prior`` (parameter ``prior``), for `load_priors`."""
-    return click.option(
-        "--prior", multiple=True, metavar="NAME[=FILE]",
-        help="Prior graph beside the learned similarities (Eq. 5): go=gene2go.tsv.gz, string=links.txt.gz, any "
-             "NAME=edges.tsv, or coexpression (of control cells); then ,neighbours=20 ,least=0.4 ,names=FILE. Repeatable.",
-    )(function)  # fmt: skip
-
-
-def load_priors(specs: Sequence[str], screen: Screen, seed: int) -> list[Prior]:
-    """The prior graphs of ``--prior``; co-expression looks at the model's half of the controls, drawn by ``seed``."""
-    from grape_dgl.graph.prior_spec import read_prior
-
-    priors = [read_prior(spec, screen, seed) for spec in specs]
-    twice = [name for name, number in Counter(prior.name for prior in priors).items() if number > 1]
-    if twice:
-        raise ConfigError(f"--prior names '{twice[0]}' twice; give each prior graph a name of its own")
-    return priors
 
 
 READ_SCREEN = (
@@ -265,7 +158,7 @@ CONFIG = (
 
 def config_options(function: F) -> F:
     """Flags that make a ``Config``: presets, a TOML file, single settings and the common ones by name."""
-    return _apply(function, CONFIG)
+    return apply(function, CONFIG)
 
 
 def resolve_config(
@@ -312,7 +205,7 @@ def output_options(*, help: str, required: bool = False) -> Callable[[F], F]:
     """``-o/--out PATH`` (parameter ``out``, explained by ``help``) and ``--force``, for ``check_output``."""
     out = click.option("-o", "--out", type=PATH, required=required, metavar="PATH", help=help)
     force = click.option("--force", is_flag=True, help="Overwrite what is there.")
-    return lambda function: _apply(function, (out, force))
+    return lambda function: apply(function, (out, force))
 
 
 def check_output(path: Path, force: bool, ending: str = "") -> Path:
@@ -347,7 +240,7 @@ def verbosity_options(function: F) -> F:
     """``-v`` and ``-q``, repeatable, before or after the command's name; the group adds them to every command."""
     more = click.option("-v", "--verbose", count=True, expose_value=False, callback=_verbosity, help="Say more.")
     less = click.option("-q", "--quiet", count=True, expose_value=False, callback=_verbosity, help="Say only warnings.")
-    return _apply(function, (more, less))
+    return apply(function, (more, less))
 
 
 def _verbosity(ctx: click.Context, param: click.Parameter, value: int) -> None:
@@ -355,9 +248,3 @@ def _verbosity(ctx: click.Context, param: click.Parameter, value: int) -> None:
     level = ctx.meta.get("grape_dgl.level", logging.INFO) + 10 * step
     ctx.meta["grape_dgl.level"] = level
     log.setLevel(min(max(level, logging.DEBUG), logging.ERROR))
-
-
-def _apply(function: F, decorators: Sequence[Callable[[F], F]]) -> F:
-    for decorate in reversed(decorators):
-        function = decorate(function)
-    return function

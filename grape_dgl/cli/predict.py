@@ -8,12 +8,11 @@ from typing import Any, get_args
 
 import click
 
+from grape_dgl.cli.knowledge import knowledge_options, load_annotation
 from grape_dgl.cli.options import (
     check_output,
     echo_json,
     json_option,
-    knowledge_options,
-    load_annotation,
     output_options,
 )
 from grape_dgl.config import Device, EngineName

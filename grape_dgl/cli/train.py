@@ -9,16 +9,14 @@ from typing import Any
 
 import click
 
+from grape_dgl.cli.knowledge import feature_cache, load_priors, prior_option
 from grape_dgl.cli.options import (
     check_output,
     config_options,
     data_options,
-    feature_cache,
     json_option,
-    load_priors,
     load_screen,
     output_options,
-    prior_option,
     resolve_config,
     split_file,
 )

@@ -34,7 +34,7 @@ def read_prior(spec: str, screen: Screen, seed: int) -> Prior:
             raise ConfigError(f"prior '{spec}': {key} is '{value}'; expected a number") from error
     if not re.fullmatch(r"[A-Za-z]\w*", name) or bool(file) == (name == "coexpression"):
         raise ConfigError(
-            f"prior '{spec}' is not understood; expected go=FILE, string=FILE, NAME=FILE of an edge table, or coexpression"
+            f"prior '{spec}' is not understood; expected go=FILE, string=FILE, NAME=FILE (edge table) or coexpression"
         )
     names = settings.pop("names", None)
     if name == "go":
