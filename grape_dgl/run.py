@@ -143,15 +143,7 @@ class Run:
                 {m: torch.from_numpy(tensors[f"values.{m}"]) for m in widths},
                 {m: torch.from_numpy(tensors[f"present.{m}"]) for m in widths},
                 torch.from_numpy(genes.coding),
-                tuple(
-                    Prior(
-                        name,
-                        _pairs(f"prior.{name}", tensors),
-                        torch.from_numpy(tensors[f"prior.{name}.present"]),
-                        source,
-                    )
-                    for name, source in description["priors"].items()
-                ),
+                tuple(_prior(name, tensors, source) for name, source in description["priors"].items()),
                 _pairs("given", tensors) if "given.first" in tensors else None,
             )
             control = tensors["control"]
@@ -269,6 +261,11 @@ def _pairs_to_tensors(name: str, pairs: Pairs) -> dict[str, np.ndarray]:
 
 def _pairs(name: str, tensors: Mapping[str, np.ndarray]) -> Pairs:
     return Pairs(*(torch.from_numpy(tensors[f"{name}.{part}"]) for part in ("first", "second", "value")))
+
+
+def _prior(name: str, tensors: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> Prior:
+    pairs = _pairs(f"prior.{name}", tensors)
+    return Prior(name, pairs, torch.from_numpy(tensors[f"prior.{name}.present"]), source)
 
 
 def weights_path(folder: Path, member: int) -> Path:

@@ -53,9 +53,8 @@ def command(out: Path | None, force: bool, as_json: bool, prior: tuple[str, ...]
 
     genes = screen.genes
     features = encode(genes, config.features, feature_cache(options["cache"]))
-    pairs, thresholds = build_graph(
-        gene_inputs(genes, features, load_priors(prior, screen, config.training.seed)), config
-    )
+    priors = load_priors(prior, screen, config.training.seed)
+    pairs, thresholds = build_graph(gene_inputs(genes, features, priors), config)
     edges = edge_table(pairs, genes)
     facts = graph_facts(pairs, genes, screen.conditions) | {
         "thresholds": {name: round(value, 6) for name, value in thresholds.items()},

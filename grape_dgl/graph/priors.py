@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,14 +15,12 @@ import numpy as np
 import pooch
 import scipy.sparse as sp
 import torch
-from jaxtyping import Bool
-from torch import Tensor
 
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.graph.go import jaccard, read_go
-from grape_dgl.graph.hetero import Pairs
+from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.graph.prior_files import Links, read_edge_table, read_string
 
 log = logging.getLogger("grape_dgl")
@@ -32,18 +29,6 @@ BLOCK = 512
 """Genes whose correlations with as many others are in memory at once."""
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """int64 rows, int64 columns, float64 weights"""
-
-
-@dataclass(frozen=True)
-class Prior:
-    """A fixed member of M (Eq. 5): weighted pairs, and the genes that its source knows, with an edge or without."""
-
-    name: str
-    pairs: Pairs
-    """``first < second`` in row order, weights above 0 and at most 1."""
-    present: Bool[Tensor, " genes"]
-    source: Mapping[str, Any]
-    """Kind, settings, and name and sha256 of each file; JSON-able."""
 
 
 def go_prior(path: Path, genes: Genes, neighbours: int = 20, least: float = 0.1, names: Path | None = None) -> Prior:
