@@ -117,8 +117,8 @@ class ModelFiles:
                 return network(**tokens).last_hidden_state.float()
         except _FAILURES as error:
             raise DataError(
-                f"the {self.kind} model '{self.name}' fails on {tokens['input_ids'].shape[1]} tokens: {_reason(error)}; "
-                "try features.precision=fp32, or another model"
+                f"the {self.kind} model '{self.name}' fails on {tokens['input_ids'].shape[1]} tokens "
+                f"({_reason(error)}); try features.precision=fp32, or another model"
             ) from error
 
     def _wants_code(self) -> ConfigError:

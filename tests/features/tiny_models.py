@@ -1,4 +1,4 @@
-"""Tiny language models of DNA with random weights, saved as their published kin are, so that the real loading code runs.
+"""Tiny language models of DNA with random weights, saved as their published kin are: the real loading code runs.
 
 Each builder writes a folder. Weights are scaled up, or random networks would hardly look at their input.
 """
@@ -6,11 +6,13 @@ Each builder writes a folder. Weights are scaled up, or random networks would ha
 from __future__ import annotations
 
 import json
+import sys
 from itertools import product
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import pytest
 import torch
 
 SIZE = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
@@ -113,6 +115,16 @@ def hyena(folder: Path, marker: Path) -> Path:
     weights = {name: torch.randn(shape, generator=draw) * 0.5 for name, shape in shapes.items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def own_modules(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """transformers copies the code that it runs to ``folder``, and knows of none from tests before."""
+    import transformers.dynamic_module_utils as modules
+
+    monkeypatch.setattr(modules, "HF_MODULES_CACHE", str(folder))
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "transformers_modules"]:
+        monkeypatch.delitem(sys.modules, name)
 
 
 CONFIGURATION = """
