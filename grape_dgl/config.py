@@ -9,6 +9,8 @@ is solved as a ridge regression, since learned as printed it stays at the mean o
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -53,14 +55,39 @@ class FeatureConfig:
     text_model: str = "minilm"
     """``minilm`` (packaged, nothing is downloaded) or a local folder / hub name of a BERT-type model."""
     text_pooling: Literal["mean", "cls"] = "mean"
-    dna_model: Literal["kmer", "cispliceai"] = "kmer"
-    dna_pooling: Literal["mean", "mean_std"] = "mean_std"
-    """Of CI-SpliceAI's 32 channels per network over the bases; k-mer spectra have no pooling."""
+    dna_model: str = "kmer"
+    """``kmer``, ``cispliceai`` (packaged), or a local folder / hub name of a DNA language model of transformers."""
+    dna_pooling: Literal["mean_std", "mean", "max", "first", "last"] = "mean_std"
+    """Over CI-SpliceAI's bases (mean, mean_std) or a language model's tokens; k-mer spectra have no pooling.
+    ``first`` is for comparison: in a causal model such as HyenaDNA the first token has seen a single base."""
     kmer: int = 5
     """Longest k of the k-mer spectra (1..k, both strands counted together)."""
+    window: int = 0
+    """Bases that a DNA language model sees at once; 0 for as many as it takes."""
+    stride: int = 0
+    """Bases from one window to the next; 0 for ``window``, without overlap."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and states of language models and CI-SpliceAI."""
+    remote_code: str = ""
+    """Lets the code of a DNA language model run, or of the text model where DNA has a packaged one: the commit of a hub
+    name (40 hex digits), or the sha256 of a folder (64). Empty: no such code runs."""
 
     def __post_init__(self) -> None:
         _check(1 <= self.kmer <= 8, "features.kmer", self.kmer, "a whole number from 1 to 8")
+        _check(self.window >= 0, "features.window", self.window, "0 or more bases")
+        most = self.window or math.inf
+        _check(0 <= self.stride <= most, "features.stride", self.stride, "0 to features.window: no base is left out")
+        if self.remote_code:
+            expected = "a commit (40 hex digits), the sha256 of a folder (64), or an empty string"
+            fits = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", self.remote_code) is not None
+            _check(fits, "features.remote_code", self.remote_code, expected)
+            own = self.text_model != "minilm" or not self.packaged_dna
+            _check(own, "features.remote_code", self.remote_code, "an empty string: packaged models bring no code")
+
+    @property
+    def packaged_dna(self) -> bool:
+        """Whether DNA needs no model from a folder or the hub."""
+        return self.dna_model in ("kmer", "cispliceai")
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from grape_dgl.errors import ConfigError
 from grape_dgl.features.frozen_graph import constant, read_nodes
+from grape_dgl.features.hub import Precision
 from grape_dgl.features.packaged import packaged_file
+from grape_dgl.features.windows import TokenPooling
 
 SHA256 = "34330c2fd844f73cbf2f8acef85f519cabc4350016e6f19ac2b935aa53b43d06"
 NETWORKS, CHANNELS = 5, 32
@@ -159,19 +162,23 @@ class SpliceEncoder:
 
     batch = 16
 
-    def __init__(self, pooling: Literal["mean", "mean_std"]) -> None:
-        self.pooling = pooling
+    def __init__(self, pooling: TokenPooling, precision: Precision = "fp32") -> None:
+        """Raises ConfigError for another pooling than mean and mean_std."""
+        if pooling not in ("mean", "mean_std"):
+            raise ConfigError(f"setting 'features.dna_pooling' is '{pooling}'; CI-SpliceAI has mean and mean_std")
+        self.pooling, self.dtype = pooling, torch.bfloat16 if precision == "bf16" else torch.float32
         self.dim = NETWORKS * CHANNELS * (2 if pooling == "mean_std" else 1)
         self.source: Mapping[str, Any] = {
             "encoder": f"cispliceai-{pooling}",
             "model": "CI-SpliceAI",
             "sha256": SHA256,
             "pooling": pooling,
+            **({"precision": precision} if precision != "fp32" else {}),
         }
 
     @cached_property
     def _networks(self) -> list[SpliceNetwork]:
-        return load_networks()
+        return [network.to(self.dtype) for network in load_networks()]
 
     def encode(self, inputs: Sequence[str]) -> np.ndarray:
         """float32 [inputs, dim]: network by network, the means before the deviations."""
@@ -186,7 +193,7 @@ class SpliceEncoder:
             total = torch.zeros(2, len(sequences), CHANNELS, dtype=torch.float64)  # sums of states and of their squares
             for start in range(0, length, CHUNK):
                 first = max(start - REACH, 0)
-                bases = one_hot([sequence[first : start + CHUNK + REACH] for sequence in sequences])
+                bases = one_hot([sequence[first : start + CHUNK + REACH] for sequence in sequences]).to(self.dtype)
                 states = network(bases)[..., start - first : start - first + CHUNK].double()
                 total += torch.stack([states.sum(-1), states.square().sum(-1)])
             mean, square = total / length

@@ -60,14 +60,21 @@ def _encoder(label: str, config: FeatureConfig) -> Encoder:
     if label == "text":
         from grape_dgl.features.text import TextEncoder
 
-        return TextEncoder(config.text_model, config.text_pooling)
+        code = config.remote_code if config.packaged_dna else ""
+        return TextEncoder(config.text_model, config.text_pooling, config.precision, code)
     if config.dna_model == "kmer":
         from grape_dgl.features.kmer import KmerEncoder
 
         return KmerEncoder(config.kmer)
-    from grape_dgl.features.dna import SpliceEncoder
+    if config.dna_model == "cispliceai":
+        from grape_dgl.features.dna import SpliceEncoder
 
-    return SpliceEncoder(config.dna_pooling)
+        return SpliceEncoder(config.dna_pooling, config.precision)
+    from grape_dgl.features.dna_language import DnaLanguageEncoder
+
+    return DnaLanguageEncoder(
+        config.dna_model, config.dna_pooling, config.window, config.stride, config.precision, config.remote_code
+    )
 
 
 def _check(genes: Genes, described: np.ndarray, targets: Collection[str], wanted: str) -> None:
