@@ -15,8 +15,8 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
-
 from data.ensembl_server import EnsemblServer, Fault, running
+
 from grape_dgl.cli import main
 from grape_dgl.data import ensembl_service
 from grape_dgl.features.kmer import spectrum
@@ -151,7 +151,16 @@ def test_train_and_predict_with_vectors_and_prior_graphs(
     described = [f"{gene}\tprotein_coding\tmakes {gene.lower()}\n" for gene in (*GENES, "OUT1", "NEW1")]
     genes.write_text("symbol\tbiotype\tdescription\n" + "".join(described))
     known = ["--annotation", str(genes), "--embeddings", f"esm={vectors[0]}", "--cache", str(tmp_path / "cache")]
-    small = ["--epochs", "1", "--set", "model.hidden=8", "--set", "model.width=4", "--set", "structure.sparsity=degree:6"]
+    small = [
+        "--epochs",
+        "1",
+        "--set",
+        "model.hidden=8",
+        "--set",
+        "model.width=4",
+        "--set",
+        "structure.sparsity=degree:6",
+    ]
     run = str(tmp_path / "run")
     assert main(["train", str(screen), *known, "--prior", f"mine={edges}", *small, "--out", run]) == 0
     model = json.loads((tmp_path / "run" / "model" / "model.json").read_text())
@@ -162,7 +171,9 @@ def test_train_and_predict_with_vectors_and_prior_graphs(
     assert {row["condition"] for row in json.loads(capsys.readouterr().out)} == {"GEN00+NEW1"}
     other = tmp_path / "other.csv"
     other.write_text(vectors[0].read_text().replace("GEN10", "GEN99"))
-    assert main(["predict", run, "--condition", "NEW1", "--annotation", str(genes), "--embeddings", f"esm={other}"]) == 1
+    assert (
+        main(["predict", run, "--condition", "NEW1", "--annotation", str(genes), "--embeddings", f"esm={other}"]) == 1
+    )
     assert "do not fit" in capsys.readouterr().err
 
 
