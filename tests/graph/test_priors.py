@@ -1,4 +1,4 @@
-"""Priors against slow twins: Python sets for GO, networkx and dictionaries for edges, numpy.corrcoef for co-expression."""
+"""Priors against slow twins: Python sets for GO, networkx for edges, numpy.corrcoef for co-expression."""
 
 from __future__ import annotations
 
