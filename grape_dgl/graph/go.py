@@ -123,8 +123,11 @@ def jaccard(terms: sp.csr_matrix, least: float) -> Iterator[tuple[np.ndarray, np
     count = np.diff(terms.indptr)
     transposed = terms.T.tocsr()
     for start in range(0, terms.shape[0], BLOCK):
-        both = (terms[start : start + BLOCK] @ transposed).tocoo()
-        i, j = both.row.astype(np.int64) + start, both.col.astype(np.int64)
-        overlap = both.data / (count[i] + count[j] - both.data)
-        keep = (i != j) & (overlap >= least)
-        yield i[keep], j[keep], overlap[keep]
+        both = terms[start : start + BLOCK] @ transposed
+        i = np.repeat(np.arange(start, start + both.shape[0], dtype=np.int32), np.diff(both.indptr))
+        union = count[i] + count[both.indices] - both.data
+        keep = both.data >= (least - 1e-9) * union  # nearly all are below; the quotient decides
+        keep &= i != both.indices
+        i, j, overlap = i[keep], both.indices[keep], both.data[keep] / union[keep]
+        enough = overlap >= least
+        yield i[enough].astype(np.int64), j[enough].astype(np.int64), overlap[enough]

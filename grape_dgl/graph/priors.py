@@ -28,7 +28,7 @@ log = logging.getLogger("grape_dgl")
 BLOCK = 512
 """Genes whose correlations with as many others are in memory at once."""
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""int64 rows, int64 columns, float64 weights"""
+"""int64 rows, int64 columns, float64 weights of edges"""
 
 
 def go_prior(path: Path, genes: Genes, neighbours: int = 20, least: float = 0.1, names: Path | None = None) -> Prior:
@@ -108,15 +108,11 @@ def correlations(cells: sp.csc_matrix, least: float) -> Iterator[Block]:
     starts = range(0, cells.shape[1], BLOCK)
     for start in starts:
         rows = _unit_columns(cells[:, start : start + BLOCK])
-        found = []
-        for other in starts:
-            value = np.abs(rows.T @ _unit_columns(cells[:, other : other + BLOCK])).round(6)  # exact ties stay ties
-            i, j = np.nonzero(value >= np.float32(least))
-            different = i + start != j + other
-            i, j = i[different], j[different]
-            found.append((i + start, j + other, np.minimum(value[i, j].astype(np.float64), 1)))
-        i, j, values = (np.concatenate(part) for part in zip(*found, strict=True))
-        yield i, j, values
+        products = [rows.T @ _unit_columns(cells[:, other : other + BLOCK]) for other in starts]
+        value = np.abs(np.hstack(products)).round(6)  # exact ties stay ties
+        value[np.arange(len(value)), np.arange(start, start + len(value))] = -1
+        i, j = np.nonzero(value >= np.float32(least))
+        yield i + start, j, np.minimum(value[i, j].astype(np.float64), 1)
 
 
 def _unit_columns(cells: sp.csc_matrix) -> np.ndarray:
@@ -129,23 +125,36 @@ def _unit_columns(cells: sp.csc_matrix) -> np.ndarray:
 def strongest(blocks: Iterable[Block], symbol: np.ndarray, neighbours: int) -> tuple[Pairs, int]:
     """Edges that are among the ``neighbours`` strongest of one of their ends (0: all), and how many there were.
 
-    A block holds all edges of its rows, and every edge stands in the rows of both ends. Of equally strong edges of a
-    gene those to the alphabetically first symbols are kept, so the order of the genes does not matter.
+    A block holds all edges of its rows, in row order, and every edge stands in the rows of both ends. Of equally strong
+    edges of a gene those to the alphabetically first symbols are kept, so the order of the genes does not matter.
     """
     genes, rank = len(symbol), np.argsort(np.argsort(symbol.astype(str)))
     parts, candidates = [], 0
     for rows, columns, value in blocks:
         candidates += int((rows < columns).sum())
-        kept = np.flatnonzero(rows < columns)
         if neighbours:
-            order = np.lexsort((rank[columns], -value, rows))
-            place = np.arange(len(order)) - np.searchsorted(rows[order], rows[order])
-            kept = order[place < neighbours]
+            kept = np.flatnonzero(_among_best(rows, value, neighbours))
+            kept = kept[np.lexsort((rank[columns[kept]], -value[kept], rows[kept]))]
+            place = np.arange(len(kept)) - np.searchsorted(rows[kept], rows[kept])
+            kept = kept[place < neighbours]
+        else:
+            kept = np.flatnonzero(rows < columns)
         parts.append((rows[kept], columns[kept], value[kept]))
     both, others, values = (np.concatenate(part) for part in zip(*parts, strict=True))
     first, second, value = undirected(both, others, values, genes)
     weight = np.maximum(value.astype(np.float32), np.finfo(np.float32).tiny)
     return Pairs(torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(weight)), candidates
+
+
+def _among_best(rows: np.ndarray, value: np.ndarray, number: int) -> np.ndarray:
+    """bool [edges]: at least the ``number``-th largest value of its row, ties included; rows ascend."""
+    best = np.ones(len(rows), dtype=bool)
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        if stop - start > number:
+            of_row = value[start:stop]
+            best[start:stop] = of_row >= np.partition(of_row, -number)[-number]
+    return best
 
 
 def undirected(first: np.ndarray, second: np.ndarray, value: np.ndarray, genes: int) -> Block:
@@ -161,7 +170,9 @@ def _of_links(
     name: str, links: Links, scale: float, genes: Genes, neighbours: int, source: Mapping[str, Any]
 ) -> Prior:  # fmt: skip
     first, second, value = undirected(links.first, links.second, links.weight / scale, len(genes))
-    both = np.concatenate([first, second]), np.concatenate([second, first]), np.concatenate([value, value])
+    rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
+    order = np.argsort(rows, kind="stable")
+    both = rows[order], columns[order], np.tile(value, 2)[order]
     dropped = {**links.dropped, "repeated": len(links.first) - len(first)}
     return _prior(name, [both], genes, links.present, neighbours, source, dropped)
 

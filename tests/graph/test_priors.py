@@ -1,4 +1,4 @@
-"""Priors against slow twins: Python sets, networkx and dictionaries, numpy.corrcoef."""
+"""Priors against slow twins: Python sets for GO, networkx for edges, numpy.corrcoef for co-expression."""
 
 from __future__ import annotations
 
