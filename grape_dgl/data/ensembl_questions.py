@@ -64,7 +64,7 @@ def _previous(service: Service, species: str, names: Sequence[str], again: bool)
     if not isinstance(answer, list):
         return {}
     ids = [entry.get("id") for entry in answer if isinstance(entry, dict) and entry.get("type") == "gene"]
-    return {name: [gene for gene in ids if isinstance(gene, str) and not gene.startswith("LRG_")] or None}
+    return {name: [gene for gene in ids if isinstance(gene, str)] or None}
 
 
 def _sequences(path: str, key: str, **settings: str) -> Callable[[Service, str, Sequence[str], bool], dict[str, Any]]:
