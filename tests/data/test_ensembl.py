@@ -356,6 +356,27 @@ def test_what_is_no_ensembl_server(server: EnsemblServer, monkeypatch: pytest.Mo
         Ensembl(cache=None, url="http://127.0.0.1:9").look_up(["PLUS"], [""])
 
 
+@pytest.mark.parametrize("path", ["info/data", "lookup/id", "lookup/symbol", "xrefs", "sequence"])
+def test_answers_of_another_shape(server: EnsemblServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """They are an error of one line, or say nothing about a gene."""
+    usual = server.answer
+    odd = (None, 5, "x", [], [None], [[1]], {}, {"releases": ["x"]}, [{"query": ["x"], "seq": 5}], [{"id": {}}],
+           {"PLUS": [], PLUS: 7, "OLD": {"id": [], "start": "x"}}, [{"query": PLUS, "seq": "<b>"}])  # fmt: skip
+    for document in odd:
+        with monkeypatch.context() as patch:
+            answer = lambda asked, body, document=document: (  # noqa: E731
+                (200, document) if asked.startswith(path) else usual(asked, body)
+            )
+            patch.setattr(server, "answer", answer)
+            try:
+                found = client(server, region="gene").look_up(["a", "PLUS", "OLD"], [PLUS, "", ""])
+            except DownloadError as error:
+                assert "\n" not in str(error)
+            else:
+                assert all(set(record.sequence) <= set("ACGTN") for record in found.by_symbol.values())
+                assert path in ("lookup/id", "lookup/symbol", "xrefs")
+
+
 def test_at_most_fifteen_requests_a_second(server: EnsemblServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock of its own: 1 + 20 requests need 20 / 15 s, less a pause that was long enough anyway."""
     clock = [0.0]
