@@ -63,8 +63,7 @@ def _previous(service: Service, species: str, names: Sequence[str], again: bool)
         return {name: None}
     if not isinstance(answer, list):
         return {}
-    ids = [entry.get("id") for entry in answer if isinstance(entry, dict) and entry.get("type") == "gene"]
-    return {name: [gene for gene in ids if isinstance(gene, str) and not gene.startswith("LRG_")] or None}
+    return {name: [str(entry["id"]) for entry in answer if isinstance(entry, dict) and "id" in entry] or None}
 
 
 def _sequences(path: str, key: str, **settings: str) -> Callable[[Service, str, Sequence[str], bool], dict[str, Any]]:
@@ -78,7 +77,7 @@ def _sequences(path: str, key: str, **settings: str) -> Callable[[Service, str, 
                 raise
             return dict.fromkeys(names)
         entries = [entry for entry in answer if isinstance(entry, dict)] if isinstance(answer, list) else []
-        found = {entry.get("query"): str(entry.get("seq")).upper() for entry in entries}
+        found = {str(entry.get("query")): str(entry.get("seq")).upper() for entry in entries}
         return {name: _NOT_DNA.sub("N", found[name]) for name in names if _IUPAC.fullmatch(found.get(name, ""))}
 
     return ask

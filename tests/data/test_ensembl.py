@@ -59,10 +59,11 @@ def test_genes_are_found_by_every_name(server: EnsemblServer, caplog: pytest.Log
     """Each gene by another of its names; the gene table then knows them by symbol and by id."""
     caplog.set_level(logging.INFO, "grape_dgl")
     ensembl = client(server, None)
-    source = ensembl.look_up(["PLUS", "x", "OLD", EDGE, "y"], ["", f"{MINUS}.5", "", "", f"{EDGE}.1"])
+    symbols, ids = ["PLUS", "x", "OLD", EDGE, "y"], [GONE, f"{MINUS}.5", "", "", f"{EDGE}.1"]
+    source = ensembl.look_up(symbols, ids)
     assert ensembl.release == 115
     assert source.by_symbol.keys() == {"PLUS", "x", "MINUS", "OLD", EDGE, "y", "EDGE"}
-    assert source.by_ensembl.keys() == {PLUS, MINUS, EDGE}
+    assert source.by_ensembl.keys() == {PLUS, GONE, MINUS, EDGE} and source.by_ensembl[GONE].ensembl == PLUS
     assert source.by_symbol["OLD"] is not None and source.by_symbol["OLD"] == source.by_symbol["PLUS"]
     record = source.by_symbol["x"]
     assert (record.ensembl, record.symbol, record.biotype, record.description, record.sequence) == (
@@ -98,8 +99,12 @@ PATHS = ["info/data", "lookup/id", "lookup/symbol", "xrefs", "sequence"]
 
 
 @pytest.mark.parametrize("kind", ["429", "500", "cut", "short", "closed", "slow", "half"])
-def test_a_fault_costs_one_request_and_changes_nothing(server: EnsemblServer, tmp_path: Path, kind: str) -> None:
-    """One fault of each path, in the same run."""
+def test_a_fault_costs_one_request_and_changes_nothing(
+    server: EnsemblServer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fault of each path, in the same run; no request passes by the limit of requests per second."""
+    passed: list[None] = []
+    monkeypatch.setattr(ensembl_service._Pace, "wait", lambda pace: passed.append(None))
     paths = [path for path in PATHS if kind != "half" or path not in ("info/data", "xrefs")]
     names = ["PLUS", "MINUS", "OLD", "c"], ["", "", "", EDGE]
     expected = client(server, None, region="gene").look_up(*names)
@@ -108,7 +113,7 @@ def test_a_fault_costs_one_request_and_changes_nothing(server: EnsemblServer, tm
     server.answered.clear()
     server.faults = [Fault(kind, path) for path in paths]
     assert client(server, tmp_path, region="gene").look_up(*names) == expected
-    assert len(server.requests) == usual + (0 if kind == "slow" else len(paths))
+    assert len(passed) - usual == len(server.requests) == usual + (0 if kind == "slow" else len(paths))
     assert set(server.answered.values()) == {1}
     server.requests.clear()
     assert client(server, tmp_path, region="gene").look_up(*names) == expected
@@ -141,6 +146,9 @@ def test_a_lasting_fault_ends_in_one_line_and_a_rerun_goes_on(server: EnsemblSer
     with pytest.raises(DownloadError, match="what was fetched is kept in '.*ensembl.sqlite': run it again") as error:
         client(server, tmp_path, region="gene").look_up(symbols, ids)
     assert "\n" not in str(error.value) and len(server.requests) < 12
+    assert {"500": "answers 500", "429": "answers 429", "half": "leave out 1 of 50", "closed": "cannot be reached"}.get(
+        kind, "7 damaged answers"
+    ) in str(error.value)
     server.faults = []
     source = client(server, tmp_path, region="gene").look_up(symbols, ids)
     assert [source.by_ensembl[gene].sequence for gene in ids] == ["NNACATTTGG"] * 120
@@ -153,6 +161,8 @@ def test_a_new_release_is_asked_anew(server: EnsemblServer, tmp_path: Path) -> N
     server.release = 116
     server.gene(7, "NEW")
     assert "NEW" in ensembl.look_up(["PLUS", "NEW"], ["", ""]).by_symbol and ensembl.release == 116
+    server.release = 115
+    assert "NEW" not in ensembl.look_up(["PLUS", "NEW"], ["", ""]).by_symbol and ensembl.release == 115
     assert server.count("lookup/symbol") == [2, 1, 2]
 
 
@@ -180,6 +190,7 @@ def test_genes_not_found_are_named_with_what_was_tried(server: EnsemblServer, ca
 def test_a_previous_symbol_means_the_gene_on_the_chromosome(server: EnsemblServer) -> None:
     """Copies on alternative contigs, locus reference genomic records and further synonyms do not confuse."""
     copy = server.gene(8, "PLUS", "HSCHR1_ALT:13-24:1")
+    server.genes["LRG_1"] = {**server.genes[PLUS], "id": "LRG_1", "display_name": "LRG_1", "seq_region_name": "LRG_1"}
     server.synonyms |= {"OLD": ["LRG_1", copy, PLUS], "MINUS": [PLUS, MINUS], "SAME": [copy, copy]}
     server.genes[MINUS]["display_name"] = "minus"  # lookup/symbol does not find it
     source = client(server).look_up(["OLD", "SAME"], ["", ""])
@@ -343,6 +354,27 @@ def test_what_is_no_ensembl_server(server: EnsemblServer, monkeypatch: pytest.Mo
         client(server).look_up(["PLUS"], [""])
     with pytest.raises(DownloadError, match="cannot be reached"):
         Ensembl(cache=None, url="http://127.0.0.1:9").look_up(["PLUS"], [""])
+
+
+@pytest.mark.parametrize("path", ["info/data", "lookup/id", "lookup/symbol", "xrefs", "sequence"])
+def test_answers_of_another_shape(server: EnsemblServer, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """They are an error of one line, or say nothing about a gene."""
+    usual = server.answer
+    odd = (None, 5, "x", [], [None], [[1]], {}, {"releases": ["x"]}, [{"query": ["x"], "seq": 5}], [{"id": {}}],
+           {"PLUS": [], PLUS: 7, "OLD": {"id": [], "start": "x"}}, [{"query": PLUS, "seq": "<b>"}])  # fmt: skip
+    for document in odd:
+        with monkeypatch.context() as patch:
+            answer = lambda asked, body, document=document: (  # noqa: E731
+                (200, document) if asked.startswith(path) else usual(asked, body)
+            )
+            patch.setattr(server, "answer", answer)
+            try:
+                found = client(server, region="gene").look_up(["a", "PLUS", "OLD"], [PLUS, "", ""])
+            except DownloadError as error:
+                assert "\n" not in str(error)
+            else:
+                assert all(set(record.sequence) <= set("ACGTN") for record in found.by_symbol.values())
+                assert path in ("lookup/id", "lookup/symbol", "xrefs")
 
 
 def test_at_most_fifteen_requests_a_second(server: EnsemblServer, monkeypatch: pytest.MonkeyPatch) -> None:
