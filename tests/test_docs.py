@@ -38,7 +38,8 @@ def write_files(folder: Path) -> None:
     screen.var_names = GENES
     screen.obs["condition"] = labels
     screen.write_h5ad(folder / "screen.h5ad")
-    gtf, described, vectors, go, edges = [], ["symbol\tbiotype\tdescription"], ["symbol,a,b"], ["!gaf-version: 2.2"], []
+    gtf, described, vectors = [], ["symbol\tbiotype\tdescription"], ["symbol,a,b"]
+    go, edges = ["!gaf-version: 2.2"], ["source\ttarget\tweight"]
     links, info = ["protein1 protein2 combined_score"], ["#string_protein_id\tpreferred_name"]
     for number, gene in enumerate(GENES):
         biotype = "protein_coding" if number % 3 else "lncRNA"
@@ -57,7 +58,7 @@ def write_files(folder: Path) -> None:
             links.append(f"9606.ENSP{number - 1:011d} 9606.ENSP{number:011d} 900")
             edges.append(f"{GENES[number - 1]}\t{gene}\t0.5")
     for name, lines in (
-        ("genes.tsv", described), ("genept.csv", vectors), ("goa.gaf", go), ("edges.tsv", ["source\ttarget\tweight", *edges]),
+        ("genes.tsv", described), ("genept.csv", vectors), ("goa.gaf", go), ("edges.tsv", edges),
         ("genome.fa", [">1", *map(dna, GENES)]), ("promoters.fa", [f">{gene}\n{dna(gene)}" for gene in GENES]),
     ):  # fmt: skip
         (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ def identity_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def linear_kernel(values: np.ndarray, present: np.ndarray) -> Kernel:
-    """Dot products of ``values`` [genes, d], centred over the genes ``present`` [genes]; 0 with a gene that lacks them."""
+    """Dot products of ``values`` [genes, d] centred over the genes ``present``; 0 where a gene lacks them."""
     centred = np.float64(values) - values[present].mean(axis=0, dtype=np.float64)
     centred[~present] = 0
     return lambda a, b: centred[a] @ centred[b].T
@@ -63,7 +63,7 @@ class KernelRidgeBaseline(Model):
         return (self._mean + alike @ self._weights).astype(np.float32)
 
     def _mixed(self, parts: Sequence[np.ndarray]) -> np.ndarray:
-        return sum(part / scale for part, scale in zip(parts, self._scales, strict=True)) / len(parts)
+        return np.mean([part / scale for part, scale in zip(parts, self._scales, strict=True)], axis=0)
 
     def _alike(self, kernel: Kernel, conditions: Sequence[str]) -> np.ndarray:
         """[conditions, training conditions]"""

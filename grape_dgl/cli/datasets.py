@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from grape_dgl.cli.options import PATH, echo_json, json_option
+from grape_dgl.cli.knowledge import PATH
+from grape_dgl.cli.options import echo_json, json_option
 
 if TYPE_CHECKING:
     from grape_dgl.data.catalog import Dataset

@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from grape_dgl.cli.options import PATH, echo_json, json_option
+from grape_dgl.cli.knowledge import PATH
+from grape_dgl.cli.options import echo_json, json_option
 from grape_dgl.errors import ModelError
 
 PACKAGES = ("torch", "dgl", "numpy", "scipy", "pandas", "anndata", "scanpy", "transformers", "lightning", "safetensors")

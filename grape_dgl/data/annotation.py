@@ -115,7 +115,7 @@ class Annotation:
         """Whether a symbol or an Ensembl id (with or without version) is known."""
         if not isinstance(name, str):
             return False
-        known = (*self.sources, *self.embeddings)
+        known: tuple[Source | Embeddings, ...] = (*self.sources, *self.embeddings)
         return any(name in one.by_symbol or without_version(name) in one.by_ensembl for one in known)
 
     def describe(self, symbols: Sequence[str], ensembl: Sequence[str], measured: int) -> Genes:

@@ -247,7 +247,7 @@ def _longest(tokenizer: Any, model: nn.Module) -> int:
     """Tokens of the longest input; very large where neither model nor tokenizer says."""
     config: Any = model.config
     lengths = [tokenizer.model_max_length, *(getattr(config, name, None) for name in _LENGTHS)]
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    table: Any = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     if padding is not None:  # RoBERTa and ESM count positions from the padding id on
         lengths.append(table.num_embeddings - padding - 1)

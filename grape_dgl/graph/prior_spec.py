@@ -8,7 +8,8 @@ from typing import Any
 
 from grape_dgl.data.screen import Screen
 from grape_dgl.errors import ConfigError, did_you_mean
-from grape_dgl.graph.priors import Prior, coexpression_prior, edge_prior, go_prior, string_prior
+from grape_dgl.graph.hetero import Prior
+from grape_dgl.graph.priors import coexpression_prior, edge_prior, go_prior, string_prior
 
 SETTINGS = {"neighbours": int, "least": float, "names": Path}
 
