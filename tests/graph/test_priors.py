@@ -151,7 +151,8 @@ def test_go_of_real_genes(shared_data: Callable[[str], Path]) -> None:
     table = pd.read_csv(path, sep="\t", keep_default_na=False)
     table = table[~table["go_id"].isin(["GO:0003674", "GO:0005575", "GO:0008150"])]
     symbols = list(pd.unique(table["symbol"]))[::80]
-    terms = {symbol: set(part["go_id"]) for symbol, part in table.groupby("symbol") if symbol in symbols}
+    sample = table[table["symbol"].isin(symbols)].groupby("symbol")
+    terms = {symbol: set(part["go_id"]) for symbol, part in sample}
     genes = Genes.from_symbols([*symbols, "no gene"])
     prior = go_prior(path, genes, neighbours=5)
     assert edges(prior, genes) == approx(cut(overlaps(terms, 0.1), 5))
