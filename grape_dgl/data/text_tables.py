@@ -51,10 +51,12 @@ class TextTable:
             raise DataError(f"{what} '{path}' is empty; expected a table with a header, gzip or plain")
         header = lines[-1].removeprefix("#")
         separator = next((sign for sign in "\t,;" if sign in header), " ")
+        quotes = separator in ",;" or '"' in header  # who quotes cells of a TSV, quotes its header too
         cells = next(csv.reader([header], delimiter=separator))
         options = {
             "sep": separator, "compression": "gzip" if packed else None, "encoding": "utf-8-sig",
-            "skiprows": len(lines), "keep_default_na": False, "low_memory": False,
+            "skiprows": len(lines), "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            "keep_default_na": False, "low_memory": False,
         }  # fmt: skip
         return cls(path, what, lines[0], tuple(cell.strip() for cell in cells), options)
 

@@ -56,6 +56,8 @@ def read_go(path: Path, genes: Genes, names: Path | None = None) -> sp.csr_matri
         frame = _annotations(table, layout, row_of)
     else:
         frame = _annotations(table, layout)
+        entry, other = layout.named[0], layout.named[-1]
+        frame[entry] = frame[entry].where(frame[entry] != "", frame[other])
         tiers = [distinct(frame[[layout.named[0], column]]) for column in layout.named]
         synonyms = tiers.pop() if layout.kind == "gaf" else []
         row_of = place(genes, tiers, {(entry, name) for entry, cell in synonyms for name in cell.split("|") if name})
@@ -91,10 +93,8 @@ def _annotations(table: TextTable, layout: _Layout, wanted: dict[str, int] | Non
     """The distinct rows of gene names and term that say something."""
     columns = [*layout.named, layout.term]
     more: dict[str, Any] = {"usecols": columns if layout.qualifier is None else [*columns, layout.qualifier]}
-    if layout.kind != "table":
-        more["quoting"] = csv.QUOTE_NONE
     if layout.kind == "gaf":
-        more["skiprows"] = table.options["skiprows"] - 1  # no header
+        more |= {"skiprows": table.options["skiprows"] - 1, "quoting": csv.QUOTE_NONE}  # no header
     parts = [pd.DataFrame(columns=columns, dtype=str)]
     for chunk in table.chunks({}, dtype=str, **more):
         keep = chunk[layout.term].str.startswith("GO:", na=False) & ~chunk[layout.term].isin(ROOTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -161,7 +160,7 @@ def string_names(path: Path, genes: Genes) -> dict[str, int]:
         )
     wanted = [column for column in (protein, name, source) if column is not None]
     known, parts = row_by_name(genes), [pd.DataFrame(columns=wanted, dtype=str)]
-    for chunk in table.chunks({}, dtype=str, usecols=wanted, quoting=csv.QUOTE_NONE):
+    for chunk in table.chunks({}, dtype=str, usecols=wanted):
         parts.append(chunk[chunk[name].isin(known)])
     frame = pd.concat(parts).fillna("")
     frame[protein] = frame[protein].map(_protein)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -149,8 +150,7 @@ def strongest(blocks: Iterable[Block], symbol: np.ndarray, neighbours: int) -> t
 def _among_best(rows: np.ndarray, value: np.ndarray, number: int) -> np.ndarray:
     """bool [edges]: at least the ``number``-th largest value of its row, ties included; rows ascend."""
     best = np.ones(len(rows), dtype=bool)
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+    for start, stop in pairwise([*np.flatnonzero(np.diff(rows, prepend=-1)), len(rows)]):
         if stop - start > number:
             of_row = value[start:stop]
             best[start:stop] = of_row >= np.partition(of_row, -number)[-number]
@@ -166,9 +166,7 @@ def undirected(first: np.ndarray, second: np.ndarray, value: np.ndarray, genes: 
     return key[once] // genes, key[once] % genes, value[once]
 
 
-def _of_links(
-    name: str, links: Links, scale: float, genes: Genes, neighbours: int, source: Mapping[str, Any]
-) -> Prior:  # fmt: skip
+def _of_links(name: str, links: Links, scale: float, genes: Genes, neighbours: int, source: Mapping[str, Any]) -> Prior:
     first, second, value = undirected(links.first, links.second, links.weight / scale, len(genes))
     rows, columns = np.concatenate([first, second]), np.concatenate([second, first])
     order = np.argsort(rows, kind="stable")
@@ -193,7 +191,7 @@ def _prior(
     log.info(
         "prior '%s': %d of %d genes are known; %d edges, mean degree of these genes %.1f; edges dropped: %s",
         name, known, len(genes), len(pairs), 2 * len(pairs) / known,
-        ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count) or "none",
+        ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count > 0) or "none",
     )  # fmt: skip
     if not len(pairs):
         log.warning("prior '%s' has no edge: it only lowers the weights of the other members' edges", name)

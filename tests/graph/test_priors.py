@@ -114,6 +114,23 @@ def test_gene2go_needs_and_uses_a_table_of_names(tmp_path: Path) -> None:
         go_prior(path, ABCD, names=write(tmp_path, "bad.csv", "symbol,chr\nA,1\n"))
 
 
+def test_genes_without_an_id_are_told_apart(tmp_path: Path) -> None:
+    """A BioMart export: E1 is A by its id, whatever its symbol; the others have a symbol only."""
+    genes = Genes(np.array(["A", "B", "C"]), np.array(["ENSG00000000001", "", ""]), np.array([""] * 3),
+                  np.array([""] * 3), ("",) * 3, 3)  # fmt: skip
+    text = "Gene stable ID,Gene name,GO term accession\nENSG00000000001,B,GO:0000001\n,B,GO:0000002\n,C,GO:0000002\n"
+    prior = go_prior(write(tmp_path, "mart.csv", text + ",A,\n"), genes)
+    assert edges(prior, genes) == {frozenset("BC"): 1.0}
+    assert known(prior, genes) == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("neighbours", [0, 3])
+def test_no_edge_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture, neighbours: int) -> None:
+    prior = go_prior(write(tmp_path, "go.csv", "symbol,go_id\nA,GO:0000001\nB,GO:0000002\n"), ABCD, neighbours)
+    assert not edges(prior, ABCD) and known(prior, ABCD) == ["A", "B"]
+    assert "prior 'go' has no edge" in caplog.text
+
+
 @pytest.mark.parametrize(("neighbours", "least"), [(0, 0.1), (3, 0.1), (1, 0.3), (2, 0.0)])
 def test_go_equals_python_sets(tmp_path: Path, neighbours: int, least: float) -> None:
     draw = np.random.default_rng(0)
@@ -134,7 +151,8 @@ def test_go_of_real_genes(shared_data: Callable[[str], Path]) -> None:
     table = pd.read_csv(path, sep="\t", keep_default_na=False)
     table = table[~table["go_id"].isin(["GO:0003674", "GO:0005575", "GO:0008150"])]
     symbols = list(pd.unique(table["symbol"]))[::80]
-    terms = {symbol: set(part["go_id"]) for symbol, part in table.groupby("symbol") if symbol in symbols}
+    sample = table[table["symbol"].isin(symbols)].groupby("symbol")
+    terms = {symbol: set(part["go_id"]) for symbol, part in sample}
     genes = Genes.from_symbols([*symbols, "no gene"])
     prior = go_prior(path, genes, neighbours=5)
     assert edges(prior, genes) == approx(cut(overlaps(terms, 0.1), 5))
