@@ -131,7 +131,8 @@ class Service:
                     allow_redirects=False,
                 )
             except requests.RequestException as error:
-                raise DownloadError(f"{self._url} cannot be reached: {_short(str(error))}") from error
+                reason = getattr(error.args[0] if error.args else None, "reason", error)  # urllib3's, without its pool
+                raise DownloadError(f"{self._url} cannot be reached: {_short(str(reason))}") from error
             with response:
                 status = response.status_code
                 if status not in (200, 400, 404):
