@@ -67,7 +67,8 @@ class FeatureConfig:
     stride: int = 0
     """Bases from one window to the next; 0 for ``window``, without overlap."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of weights and states of language models and CI-SpliceAI."""
+    """Of weights and states of language models and CI-SpliceAI. ``bf16`` pays off on processors that have it only
+    (AVX512-BF16, AMX); elsewhere it is many times slower."""
     remote_code: str = ""
     """Lets the code of a DNA language model run, or of the text model where DNA has a packaged one: the commit of a hub
     name (40 hex digits), or the sha256 of a folder (64). Empty: no such code runs."""

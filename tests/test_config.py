@@ -71,6 +71,12 @@ def test_text_becomes_the_type_of_the_field() -> None:
         ("structure.heads=2.5", "'structure.heads' is '2.5'; expected int"),
         ("structure.heads=0", "expected 1 or more"),
         ("structure.heads=3", "expected a divisor of model.hidden = 256"),
+        ("features.window=-1", "expected 0 or more bases"),
+        ("features.stride=-1", "expected 0 to features.window"),
+        ("features.dna_pooling=median", "expected one of mean_std, mean, max, first, last"),
+        ("features.precision=fp16", "expected one of fp32, bf16"),
+        ("features.remote_code=main", "expected a commit .40 hex digits., the sha256 of a folder .64., or an empty"),
+        (f"features.remote_code={'0' * 40}", "expected an empty string: packaged models bring no code"),
         ("structure.sparsity=0.001", "expected 'degree:D' or a threshold from 0.01 to 1"),
         ("structure.sparsity=1.5", "expected 'degree:D' or a threshold from 0.01 to 1"),
         ("structure.sparsity=degree:0", "degree:D' with D above 0"),
@@ -122,6 +128,18 @@ def test_the_modality_of_an_ablation(ablation: str, wanted: str | None) -> None:
 def test_no_gsl_has_no_learned_graph_to_add_neighbours_to() -> None:
     with pytest.raises(ConfigError, match="min_neighbours.*no_gsl"):
         Config.resolve(settings=["model.ablation=no_gsl", "structure.min_neighbours=2"])
+
+
+def test_windows_leave_no_base_out() -> None:
+    Config.resolve(settings=["features.window=100", "features.stride=100"])
+    Config.resolve(settings=["features.stride=100"])
+    with pytest.raises(ConfigError, match="'features.stride' is 101; expected 0 to features.window"):
+        Config.resolve(settings=["features.window=100", "features.stride=101"])
+
+
+def test_code_is_allowed_of_a_model_that_brings_some() -> None:
+    for setting in ("features.dna_model=lab/model", "features.text_model=lab/model"):
+        Config.resolve(settings=[setting, f"features.remote_code={'a1' * 20}"])
 
 
 def test_every_default_passes_its_own_check() -> None:

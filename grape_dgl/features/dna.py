@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from grape_dgl.errors import ConfigError
 from grape_dgl.features.frozen_graph import constant, read_nodes
-from grape_dgl.features.hub import Precision
+from grape_dgl.features.hub import Precision, dtype
 from grape_dgl.features.packaged import packaged_file
 from grape_dgl.features.windows import TokenPooling
 
@@ -166,7 +166,7 @@ class SpliceEncoder:
         """Raises ConfigError for another pooling than mean and mean_std."""
         if pooling not in ("mean", "mean_std"):
             raise ConfigError(f"setting 'features.dna_pooling' is '{pooling}'; CI-SpliceAI has mean and mean_std")
-        self.pooling, self.dtype = pooling, torch.bfloat16 if precision == "bf16" else torch.float32
+        self.pooling, self.precision = pooling, precision
         self.dim = NETWORKS * CHANNELS * (2 if pooling == "mean_std" else 1)
         self.source: Mapping[str, Any] = {
             "encoder": f"cispliceai-{pooling}",
@@ -178,7 +178,8 @@ class SpliceEncoder:
 
     @cached_property
     def _networks(self) -> list[SpliceNetwork]:
-        return [network.to(self.dtype) for network in load_networks()]
+        kind = dtype(self.precision)
+        return [network.to(kind) for network in load_networks()]
 
     def encode(self, inputs: Sequence[str]) -> np.ndarray:
         """float32 [inputs, dim]: network by network, the means before the deviations."""
@@ -190,10 +191,11 @@ class SpliceEncoder:
         """Sequences of equal length, in chunks that carry the context of their bases: exact for any length."""
         length, parts = len(sequences[0]), list[Tensor]()
         for network in self._networks:
+            kind = network.entry.weight.dtype
             total = torch.zeros(2, len(sequences), CHANNELS, dtype=torch.float64)  # sums of states and of their squares
             for start in range(0, length, CHUNK):
                 first = max(start - REACH, 0)
-                bases = one_hot([sequence[first : start + CHUNK + REACH] for sequence in sequences]).to(self.dtype)
+                bases = one_hot([sequence[first : start + CHUNK + REACH] for sequence in sequences]).to(kind)
                 states = network(bases)[..., start - first : start - first + CHUNK].double()
                 total += torch.stack([states.sum(-1), states.square().sum(-1)])
             mean, square = total / length

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from grape_dgl.errors import ConfigError, DataError, did_you_mean
 from grape_dgl.features.packaged import packaged_file, sha256
+
+log = logging.getLogger("grape_dgl")
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 FILES = (
@@ -88,12 +91,11 @@ class ModelFiles:
         if self.code and _identity(self.kind, self.folder, code=True) != self.sha256:
             raise DataError(f"the files of the {self.kind} model '{self.folder}' changed since they were checked")
         safe = {"local_files_only": True, "trust_remote_code": self.code}
-        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         with silent():
             try:
                 tokenizer = AutoTokenizer.from_pretrained(self.folder, **safe)
                 model, report = AutoModel.from_pretrained(
-                    self.folder, **safe, use_safetensors=True, dtype=dtype, output_loading_info=True
+                    self.folder, **safe, use_safetensors=True, dtype=dtype(precision), output_loading_info=True
                 )
             except _FAILURES as error:
                 if not self.code and "custom code" in str(error):
@@ -158,6 +160,15 @@ def find(model: str, kind: Literal["text", "DNA"], remote_code: str = "") -> Mod
     name = Path(model).resolve().name if Path(model).is_dir() else model
     revision = remote_code if hub else ""
     return ModelFiles(kind, name, folder, identity, width, bool(remote_code), revision, hub)
+
+
+def dtype(precision: Precision) -> torch.dtype:
+    """Of weights and states; says so where it only costs time."""
+    if precision == "fp32":
+        return torch.float32
+    if torch.backends.cpu.get_cpu_capability() == "AVX2":
+        log.warning("features.precision is bf16, which this processor lacks: fp32 is many times faster here")
+    return torch.bfloat16
 
 
 def _fetch(model: str, kind: str, remote_code: str) -> Path:

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import bert, hyena, own_modules
 
 from grape_dgl.config import FeatureConfig
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.features.dna_language import DnaLanguageEncoder
 from grape_dgl.features.encode import _encoder
-from grape_dgl.features.hub import find
+from grape_dgl.features.hub import dtype, find
 from grape_dgl.features.text import TextEncoder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -221,3 +222,12 @@ def test_the_flag_is_for_one_model(tmp_path: Path) -> None:
     both = FeatureConfig(text_model=str(text), dna_model=str(dna), remote_code=value)
     assert _encoder("text", both).source["sha256"] == plain_identity(text)
     assert _encoder("seq", both).source["sha256"] == value  # the same files under another name
+
+
+@pytest.mark.parametrize(("processor", "said"), [("AVX2", True), ("AVX512", False)])
+def test_bf16_that_costs_time_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, processor: str, said: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+    assert (dtype("fp32"), dtype("bf16")) == (torch.float32, torch.bfloat16)
+    assert ("fp32 is many times faster here" in caplog.text) == said
