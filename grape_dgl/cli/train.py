@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from grape_dgl.cli.options import (
     resolve_config,
     split_file,
 )
+
+log = logging.getLogger("grape_dgl")
 
 SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta_shared_control")
 
@@ -57,8 +60,18 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, **options
     if path:
         labels = {**dict.fromkeys(screen.notes["control_labels"], CONTROL), **screen.notes["labels"]}
         split = Split.from_json(path, screen.conditions, list(screen.genes.symbol), labels)
+    shown = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
     cache = (options["cache"] or default_cache()) / "features"
-    train(screen, out, config, split, graph=graph, cache=cache, progress=sys.stderr.isatty(), force=force)
+    train(
+        screen,
+        out,
+        config,
+        split,
+        graph=graph,
+        cache=cache,
+        progress=shown,
+        force=force,
+    )
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
     if report["interrupted"]:

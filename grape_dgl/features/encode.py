@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,13 +33,13 @@ def encode(
         cache: folder that keeps encoded inputs for later runs; None encodes everything.
         targets: symbols of perturbed genes; genes that are not measured count as such too.
         modalities: those that are wanted, of ``text`` and ``seq``.
-    Raises DataError where a target has none of them (it could not be told from any other gene), where no gene has any,
-    and where an encoder is not installed.
+    Raises DataError where a target has neither text nor sequence (it could not be told from any other gene), where no
+    gene has a wanted modality, and where an encoder is not installed. A target without the wanted ones is named.
     """
     both = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
-    inputs = {label: both[label] for label in both if label in modalities}
-    present = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
-    _check(genes, np.logical_or.reduce(list(present.values())), targets, " or ".join(_NAMES[m] for m in inputs))
+    known = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in both.items()}
+    present = {label: has for label, has in known.items() if label in modalities}
+    _check(genes, known, present, targets)
     features = {}
     for label, has in present.items():
         if not has.any():
@@ -48,7 +48,7 @@ def encode(
         encoder = _encoder(label, config)
         if not has.all():
             log.info("%d of %d genes have no %s", int((~has).sum()), len(genes), _NAMES[label])
-        features[label] = Features(encode_all(inputs[label], encoder, cache, label), has, encoder.source)
+        features[label] = Features(encode_all(both[label], encoder, cache, label), has, encoder.source)
     return features
 
 
@@ -66,17 +66,32 @@ def _encoder(label: str, config: FeatureConfig) -> Encoder:
     return SpliceEncoder(config.dna_pooling)
 
 
-def _check(genes: Genes, described: np.ndarray, targets: Collection[str], wanted: str) -> None:
-    """Every target needs something that describes it."""
+def _check(
+    genes: Genes, known: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], targets: Collection[str]
+) -> None:
+    """Every target needs something that describes it; ``wanted`` are the modalities of ``known`` that are used."""
+    described = np.logical_or.reduce(list(wanted.values()))
     if not described.any():
-        raise DataError(f"no gene has a {wanted}; give --annotation or --sequences with it, or neither of them")
+        raise DataError(
+            f"no gene has a {_either(wanted)}; give --annotation or --sequences with it, or neither of them"
+        )
     is_target = np.arange(len(genes)) >= genes.measured
     is_target[[genes.index(symbol) for symbol in targets]] = True
-    bare = genes.symbol[is_target & ~described]
+    bare = genes.symbol[is_target & ~np.logical_or.reduce(list(known.values()))]
     if len(bare):
         raise DataError(
-            f"no {wanted} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
+            f"no {_either(known)} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
             "add them to a table for --annotation or to a FASTA for --sequences"
         )
+    lacking = genes.symbol[is_target & ~described]
+    if len(lacking):
+        log.warning(
+            "no %s is known of %d perturbed genes (%s): this model cannot tell them apart",
+            _either(wanted), len(lacking), ", ".join(lacking[:10]),
+        )  # fmt: skip
     if bare_genes := int((~described).sum()):
-        log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), wanted)
+        log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), _either(wanted))
+
+
+def _either(modalities: Iterable[str]) -> str:
+    return " or ".join(_NAMES[label] for label in modalities)
