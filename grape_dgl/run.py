@@ -169,14 +169,16 @@ class Run:
 
         A target may be any node of the run or, with an ``annotation`` that describes it, any other gene: it is attached
         to the frozen graph of its own condition only. Raises DataError for an unknown or undescribed target, ModelError
-        for another gene on a run whose prior graph was given.
+        for another gene on a run whose prior graph was given. A target of the run's own screen need not be described:
+        an ablation may look at another modality.
         """
         conditions = [conditions] if isinstance(conditions, str) else conditions
         known = set(self.genes.symbol)
         names = list(dict.fromkeys(self._canonical(text, annotation) for text in conditions))
         outside = {name: tuple(t for t in targets(name) if t not in known) for name in names}
-        bare = self.genes.symbol[~self.described]
-        if empty := sorted({t for name in names for t in targets(name)}.intersection(bare)):
+        own = {gene for condition in self.conditions for gene in targets(condition)}
+        bare = {symbol for symbol in self.genes.symbol[~self.described] if symbol not in own}
+        if empty := sorted(bare.intersection(t for name in names for t in targets(name))):
             raise DataError(
                 f"nothing is known of {len(empty)} of the genes to perturb ({', '.join(empty[:10])}): the run has no "
                 "description or sequence of them that its model uses; train with an annotation that describes them"

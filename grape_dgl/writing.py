@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> None:
@@ -32,8 +33,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write a JSON document as :func:`write_beside` does; ValueError where a number is not finite."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Write a JSON document as :func:`write_beside` does; numbers of numpy are numbers, anything unknown is text.
+
+    ValueError where a number is not finite.
+    """
+
+    def plain(other: Any) -> Any:
+        return other.item() if hasattr(other, "item") else str(other)
+
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, default=plain) + "\n")
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import runpy
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -339,6 +342,44 @@ def test_a_modality_that_the_screen_lacks(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no gene has a DNA sequence; give --annotation or --sequences"):
         train(screen, tmp_path / "run", Config.resolve(settings=[*SMALL, "model.ablation=only_seq"]))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_ablation_to_what_some_targets_lack(
+    screen: Screen, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are named, and predicted as the mean of the training conditions is."""
+    bare = str(screen.genes.symbol[screen.targets(screen.conditions[0])[0]])
+    pairs = zip(screen.genes.symbol, screen.genes.sequence, strict=True)
+    sequences = tuple("" if symbol == bare else dna for symbol, dna in pairs)
+    lacking = dataclasses.replace(screen, genes=dataclasses.replace(screen.genes, sequence=sequences))
+    run = train(lacking, tmp_path / "run", Config.resolve(settings=[*SMALL, "model.ablation=only_seq"]))
+    assert f"perturbed genes ({bare}" in caplog.text or f", {bare}" in caplog.text
+    assert run.predict([bare]).change.shape == (1, screen.genes.measured)
+
+
+def test_progress_goes_to_stderr_and_data_to_stdout(tmp_path: Path) -> None:
+    """With a terminal on stderr and a pipe on stdout."""
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    termios = pytest.importorskip("termios")
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 120))
+    command = [sys.executable, "-m", "grape_dgl", "train", DEMO, "--out", str(tmp_path / "run"), "--json", *FLAGS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end) as process:
+        os.close(end)
+        said = b""
+        while True:
+            try:
+                part = os.read(terminal, 4096)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not part:
+                break
+            said += part
+        assert process.stdout is not None
+        report = json.loads(process.stdout.read())
+    os.close(terminal)
+    assert process.returncode == 0 and report["n_test"]
+    assert b"train: 100%" in said and b"2/2" in said and b"val_rmse" in said
 
 
 def test_unknown_settings_and_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def command(
     control = screen.control_halves(seed)
     scored = _held_out(given).against(screen, control)
     _check_control(scored, screen, control)
-    changes = {str(given.info.get("model", "GRAPE")): scored.change, "control": np.zeros_like(scored.change)}
+    changes = {str(given.info.get("model", predictions.stem)): scored.change, "control": np.zeros_like(scored.change)}
     table = evaluate(screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets)
     scores = summary(table)
     if out is not None:

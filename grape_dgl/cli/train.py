@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from grape_dgl.cli.options import (
     resolve_config,
     split_file,
 )
+
+log = logging.getLogger("grape_dgl")
 
 SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta_shared_control")
 
@@ -60,9 +63,10 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, prior: tu
         split = Split.from_json(path, screen.conditions, list(screen.genes.symbol), labels)
     if graph is not None and prior:
         raise click.UsageError("--graph replaces the whole prior graph: --prior cannot add to it.")
+    shown = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
     train(
         screen, out, config, split, graph=graph, priors=load_priors(prior, screen, config.training.seed),
-        cache=feature_cache(options["cache"]), progress=sys.stderr.isatty(), force=force,
+        cache=feature_cache(options["cache"]), progress=shown, force=force,
     )  # fmt: skip
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))

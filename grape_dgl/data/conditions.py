@@ -141,7 +141,8 @@ class ConditionParser:
             pieces, found = [label], [None]
         if not all(pieces):
             raise DataError(
-                f"condition '{label}' has an empty part; expected gene names joined by '{self.delimiter or JOIN}'"
+                f"condition '{label}' has an empty part; expected gene names joined by '{self.delimiter or JOIN}', "
+                "or a --guide-map that says what such labels are"
             )
         unknown = [piece for piece, names in zip(pieces, found, strict=True) if names is None]
         if unknown and self.strict:
@@ -164,7 +165,8 @@ def detect_parser(
     """Choose the delimiter with which most combinations of ``labels`` resolve into known genes.
 
     A label without the delimiter can only name one gene, so it helps to explain the combinations of a file whose
-    targets are not measured (not where ``strict``). ``+`` always divides, since no gene symbol contains it.
+    targets are not measured (not where ``strict``); so does one like ``Y_RNA``, of which no part is a gene. ``+``
+    always divides, since no gene symbol contains it.
     """
     known = known if isinstance(known, set | frozenset | Mapping) or not isinstance(known, Collection) else set(known)
     base = ConditionParser(known, frozenset(control), "", dict(guide_map or {}), dict(aliases or {}), strict=strict)
@@ -178,10 +180,14 @@ def detect_parser(
         d = parser.delimiter
         return sum(d in label and (d == JOIN or parser.explains(label)) for label in open_labels)
 
+    def no_part_is_known(parser: ConditionParser, label: str) -> bool:
+        return all(parser.resolve(piece.strip()) is None for piece in label.split(parser.delimiter))
+
     parsers = [dividing_at(delimiter) for delimiter in DELIMITERS]
     best = max(parsers, key=explained)  # the first of equals
     if explained(best):
-        return best
+        whole = (label for label in open_labels if best.delimiter != JOIN and no_part_is_known(best, label))
+        return best if strict else replace(best, singles=best.singles.union(whole))
     singles = frozenset() if strict else frozenset(open_labels)
     return replace(base, singles=singles)
 

@@ -165,6 +165,11 @@ def replace_labels(obs: pd.DataFrame, path: Path | str, key: str | None) -> tupl
     theirs. Raises DataError for duplicated barcodes, or where no barcode is in the data.
     """
     table = columns.read_table(Path(path), "obs table")
+    if str(table.columns[0]).strip() in obs.index:
+        raise DataError(
+            f"the first line of the obs table '{path}' is a cell ('{table.columns[0]}'); expected a header above it, "
+            "such as barcode<TAB>condition"
+        )
     table = table.set_index(table.columns[0])
     table.index = table.index.str.strip()
     for names, where in ((table.index, f"obs table '{path}'"), (obs.index, "data")):

@@ -144,7 +144,7 @@ def warn_of_naming(targets: Sequence[str], measured: Sequence[str]) -> None:
 def check_orientation(obs: pd.DataFrame, var: pd.DataFrame) -> None:
     """Raise DataError where rows look like genes and columns like cells."""
     rows, genes = [str(name) for name in obs.index], [str(name) for name in var.index]
-    labelled = columns.find(var, columns.CONDITION[:2]) and not columns.find(obs, columns.CONDITION[:2])
+    labelled = columns.find(var, columns.CONDITION[:4]) and not columns.find(obs, columns.CONDITION[:4])
     if (
         _mostly(_BARCODE, genes)
         or _mostly(ENSEMBL_ID, rows)

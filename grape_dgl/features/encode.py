@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +34,20 @@ def encode(
         cache: folder that keeps encoded inputs for later runs; None encodes everything.
         targets: symbols of perturbed genes; genes that are not measured count as such too.
         only: the one modality that is wanted; None: all there are.
-    Raises DataError where a target has none of them (it could not be told from any other gene), where no gene has any,
-    and where an encoder is not installed.
+    Raises DataError where nothing at all is known of a target (it could not be told from any other gene), where no gene
+    has a wanted modality, and where an encoder is not installed. A target without the wanted ones is named.
     """
     both = {"text": genes.text(), "seq": [sequence if _BASE.search(sequence) else "" for sequence in genes.sequence]}
-    inputs = {label: both[label] for label in both if only in (None, label) and label not in genes.vectors}
-    brought = {label: one for label, one in genes.vectors.items() if only in (None, label)}
-    present = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
-    known = present | {label: one.present for label, one in brought.items()}
-    wanted = " or ".join(_NAMES.get(label, f"{label} vector") for label in known)
-    _check(genes, np.logical_or.reduce(list(known.values())), targets, wanted)
+    inputs = {label: texts for label, texts in both.items() if label not in genes.vectors}
+    known = {label: np.array([bool(text) for text in texts], dtype=bool) for label, texts in inputs.items()}
+    known |= {label: one.present for label, one in genes.vectors.items()}
+    wanted = {label: has for label, has in known.items() if only in (None, label)}
+    _check(genes, known, wanted, targets)
     features = {}
-    for label, has in present.items():
+    for label, has in wanted.items():
+        if label in genes.vectors:
+            features[label] = genes.vectors[label]
+            continue
         if not has.any():
             log.info("no gene has %s: the model goes without it", _NAMES[label])
             continue
@@ -53,7 +55,7 @@ def encode(
         if not has.all():
             log.info("%d of %d genes have no %s", int((~has).sum()), len(genes), _NAMES[label])
         features[label] = Features(encode_all(inputs[label], encoder, cache, label), has, encoder.source)
-    return features | brought
+    return features
 
 
 def _encoder(label: str, config: FeatureConfig) -> Encoder:
@@ -77,17 +79,32 @@ def _encoder(label: str, config: FeatureConfig) -> Encoder:
     )
 
 
-def _check(genes: Genes, described: np.ndarray, targets: Collection[str], wanted: str) -> None:
-    """Every target needs something that describes it."""
+def _check(
+    genes: Genes, known: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], targets: Collection[str]
+) -> None:
+    """Every target needs something that describes it; ``wanted`` are the modalities of ``known`` that are used."""
+    described = np.logical_or.reduce(list(wanted.values()))
     if not described.any():
-        raise DataError(f"no gene has a {wanted}; give --annotation or --sequences with it, or neither of them")
+        raise DataError(
+            f"no gene has a {_either(wanted)}; give --annotation or --sequences with it, or neither of them"
+        )
     is_target = np.arange(len(genes)) >= genes.measured
     is_target[[genes.index(symbol) for symbol in targets]] = True
-    bare = genes.symbol[is_target & ~described]
+    bare = genes.symbol[is_target & ~np.logical_or.reduce(list(known.values()))]
     if len(bare):
         raise DataError(
-            f"no {wanted} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
+            f"no {_either(known)} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
             "add them to a table for --annotation or to a FASTA for --sequences"
         )
+    lacking = genes.symbol[is_target & ~described]
+    if len(lacking):
+        log.warning(
+            "no %s is known of %d perturbed genes (%s): this model cannot tell them apart",
+            _either(wanted), len(lacking), ", ".join(lacking[:10]),
+        )  # fmt: skip
     if bare_genes := int((~described).sum()):
-        log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), wanted)
+        log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), _either(wanted))
+
+
+def _either(modalities: Iterable[str]) -> str:
+    return " or ".join(_NAMES.get(label, f"{label} vector") for label in modalities)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 from torch import Tensor
 from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 from grape_dgl.config import Config
 from grape_dgl.data.screen import ControlHalves, Screen
@@ -80,7 +82,7 @@ class Fit(L.LightningModule):
         parts = {"loss": loss, "mse": mse, "direction": direction, "structure": regulariser}
         self.log_dict(
             {name: value.detach() for name, value in parts.items()},
-            on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch.condition),
+            on_step=False, on_epoch=True, batch_size=len(batch.condition),
         )  # fmt: skip
         self.log("edges", float(len(structure.pairs)), on_step=False, on_epoch=True, batch_size=1)
         return loss
@@ -88,7 +90,7 @@ class Fit(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         score = self.settle()
         if score is not None:
-            self.log("val_rmse", score, prog_bar=True)
+            self.log("val_rmse", score)
 
     def settle(self) -> Tensor | None:
         """The model as it would be kept now, and its RMSE on the validation conditions (mean over conditions).
@@ -154,6 +156,26 @@ class _Keeper(Checkpoint):
         save_weights(module.model, self.weights)
 
 
+class _Bar(Callback):
+    """Epochs done and the time that the rest would take, on stderr; an early stop ends it before."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._bar = tqdm(total=trainer.max_epochs, desc="train", unit="epoch", file=sys.stderr)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._bar.set_postfix_str(f"step {batch_idx + 1} of {trainer.num_training_batches}")
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        shown = {name: trainer.callback_metrics.get(name) for name in ("loss", "val_rmse")}
+        self._bar.set_postfix({name: f"{float(value):.4f}" for name, value in shown.items() if value is not None})
+        self._bar.update()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._bar.close()
+
+
 class _Stopper(Callback):
     """Ends the training after the epoch in which a signal came."""
 
@@ -216,7 +238,7 @@ def fit(
     if checked is not None and t.patience:
         callbacks.append(EarlyStopping("val_rmse", patience=t.patience, check_on_train_epoch_end=True))
     if progress:
-        callbacks.append(TQDMProgressBar())
+        callbacks.append(_Bar())
     started = time.monotonic()
     torch.manual_seed(seed)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -224,7 +246,7 @@ def fit(
         warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
         trainer = L.Trainer(
             max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
-            logger=False, enable_model_summary=False, enable_progress_bar=progress,
+            logger=False, enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
         trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))

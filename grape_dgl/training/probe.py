@@ -84,8 +84,8 @@ def ridge(
     gene, column, residual64 = (x.to(change.device) for x in (gene, column, float64(residual)))
     width = change.shape[1]
     scale = change.square().sum() / (measured * conditions)
-    penalty = torch.tensor(penalties, dtype=torch.double, device=change.device)[:, None, None, None]
-    damping = penalty * scale.clamp(min=1e-12) * torch.eye(width, dtype=torch.double, device=change.device)
+    unit = torch.eye(width, dtype=torch.double, device=change.device) * scale.clamp(min=1e-12)
+    damping = [penalty * unit for penalty in penalties]
     ends = torch.searchsorted(gene, torch.arange(0, measured + BLOCK, BLOCK, device=gene.device)).tolist()
     weights = []
     for number, start in enumerate(range(0, measured, BLOCK)):
@@ -94,5 +94,6 @@ def ridge(
         x = change.new_zeros(size, conditions, width)
         x[gene[rows] - start, column[rows]] = change[rows]
         y = residual64[:, start : start + size].T[:, :, None]
-        weights.append(torch.linalg.solve(x.mT @ x + damping, x.mT @ y).squeeze(3))
+        gram, moment = x.mT @ x, x.mT @ y
+        weights.append(torch.stack([torch.linalg.solve(gram + one, moment).squeeze(2) for one in damping]))
     return torch.cat(weights, dim=1).to(residual)

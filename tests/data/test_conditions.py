@@ -71,6 +71,15 @@ def test_combinations_of_unmeasured_genes_are_explained_by_the_single_labels() -
     assert parsed(labels, frozenset()) == [CONTROL, "AAA", "BBB", "AAA+BBB", "Y_RNA"]
 
 
+@pytest.mark.parametrize(("gene", "delimiter"), [("Y_RNA", "_"), ("HLA-A", "-")])
+def test_a_gene_that_no_source_knows_is_not_cut_in_a_combination(gene: str, delimiter: str) -> None:
+    """No part of its name is a gene; a combination elsewhere in the file says what divides targets."""
+    labels = ["control", gene, "KLF1", f"{gene}{delimiter}KLF1", f"KLF1{delimiter}{gene}", f"KLF1{delimiter}MAP2K6"]
+    parser = detect_parser(labels, {"KLF1", "MAP2K6", "GATA1"})
+    found = [parser.parse(label) for label in labels]
+    assert found == ["control", gene, "KLF1", *[canonical([gene, "KLF1"])] * 2, "KLF1+MAP2K6"]
+
+
 def test_part_of_a_combination_may_be_unknown() -> None:
     labels = ["control", "KLF1_MAP2K6", "KLF1_NEW", "A+B"]
     assert parsed(labels[:3]) == [CONTROL, "KLF1+MAP2K6", "KLF1+NEW"]

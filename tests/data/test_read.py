@@ -130,6 +130,14 @@ def test_obs_table_replaces_labels_by_barcode(tmp_path: Path, caplog: pytest.Log
     assert adata.obs["condition"].tolist() == ["control", "KLF1"] * 4
 
 
+def test_obs_table_without_a_header(tmp_path: Path) -> None:
+    adata = make(["control", "KLF1"])
+    path = tmp_path / "labels.tsv"
+    path.write_text("".join(f"{barcode}\tKLF1\n" for barcode in adata.obs_names))
+    with pytest.raises(DataError, match="is a cell .*expected a header"):
+        read(adata, obs_table=path)
+
+
 def test_obs_table_that_does_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "labels.tsv"
     for text, message in (
