@@ -89,28 +89,30 @@ def command(
         from grape_dgl.report import write_report
 
         targets = list(dict.fromkeys(str(screen.genes.symbol[i]) for c in screen.conditions for i in screen.targets(c)))
-        write_report(report, screen.genes, features, rows, chosen or targets[:SHOWN], str(options["data"]))
+        listed = [row | {"source": _listed(row["source"])} for row in rows]
+        write_report(report, screen.genes, features, listed, chosen or targets[:SHOWN], str(options["data"]))
     if as_json:
-        echo_json({"genes": len(screen.genes), "measured": screen.genes.measured, "with": rows})
+        echo_json({row.pop("name"): row for row in rows})
     else:
         click.echo(_table(rows))
 
 
 def coverage(genes: Genes, features: Mapping[str, Features], priors: Sequence[Prior]) -> list[dict[str, Any]]:
     """How many genes, and how many of them measured, have each thing, and where it is from."""
+    import numpy as np
+
     known: list[tuple[str, Any, Mapping[str, Any]]] = [
+        ("all", np.ones(len(genes), dtype=bool), {}),
         ("description", genes.description != "", {}),
         ("sequence", [bool(sequence) for sequence in genes.sequence], {}),
         ("biotype", genes.biotype != "", {}),
         *((name, one.present, {**one.source, "dim": one.values.shape[1]}) for name, one in features.items()),
         *((f"prior {one.name}", one.present.numpy(), {**one.source, "edges": len(one.pairs)}) for one in priors),
     ]
-    rows = [{"name": "all", "genes": len(genes), "measured": genes.measured, "source": ""}]
-    for name, has, source in known:
-        listed = ", ".join(f"{key} {value}" for key, value in source.items() if "sha256" not in key)
-        counts = {"genes": int(sum(has)), "measured": int(sum(has[: genes.measured]))}
-        rows.append({"name": name, **counts, "source": listed})
-    return rows
+    return [
+        {"name": name, "genes": int(sum(has)), "measured": int(sum(has[: genes.measured])), "source": dict(source)}
+        for name, has, source in known
+    ]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -118,11 +120,15 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [("", "genes", "measured", "not measured", "from")]
     for row in rows:
         numbers = (row["genes"], row["measured"], row["genes"] - row["measured"])
-        lines.append((row["name"], *(f"{number:,}" for number in numbers), row["source"]))
+        lines.append((row["name"], *(f"{number:,}" for number in numbers), _listed(row["source"])))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def _listed(source: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in source.items() if "sha256" not in key)
 
 
 def _write(path: Path, genes: Genes, features: Mapping[str, Features]) -> None:

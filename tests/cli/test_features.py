@@ -25,16 +25,17 @@ def arguments(tmp_path: Path) -> list[str]:
     screen.obs["condition"] = conditions
     screen.write_h5ad(tmp_path / "screen.h5ad")
     (tmp_path / "genes.fa").write_text("".join(f">{name}\n{dna}\n" for name, dna in SEQUENCES.items()))
-    return ["features", str(tmp_path / "screen.h5ad"), "--sequences", str(tmp_path / "genes.fa")]
+    known = ["--sequences", str(tmp_path / "genes.fa"), "--cache", str(tmp_path / "cache")]
+    return ["features", str(tmp_path / "screen.h5ad"), *known]
 
 
 def test_table_json_and_file(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "features.npz"
     assert main([*arguments, "--set", "features.kmer=3", "-o", str(out), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert (answer["genes"], answer["measured"]) == (5, 5)
-    assert {name: count["genes"] for name, count in answer["with"].items()} == {"text": 0, "sequence": 2, "biotype": 0}
-    assert answer["features"]["seq"]["dim"] == 2 + 10 + 32
+    wanted = {"all": 5, "description": 0, "sequence": 2, "biotype": 0, "seq": 2}
+    assert {name: row["genes"] for name, row in answer.items()} == wanted and answer["all"]["measured"] == 5
+    assert answer["seq"]["source"]["dim"] == 2 + 10 + 32
     with np.load(out) as saved:
         assert saved["symbol"].tolist() == ["MYC", "FOS", "JUN", "TP53", "GATA1"]
         assert saved["present_seq"].tolist() == [True, False, True, False, False]
@@ -43,7 +44,8 @@ def test_table_json_and_file(arguments: list[str], tmp_path: Path, capsys: pytes
 
     assert main(arguments) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["sequence", "2", "2", "0", "kmer5", "692"] in rows and ["text", "0", "0", "0"] in rows
+    assert ["sequence", "2", "2", "0"] in rows and ["description", "0", "0", "0"] in rows
+    assert next(row for row in rows if row[:1] == ["seq"])[-2:] == ["dim", "692"]
 
 
 def test_nothing_is_overwritten(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
