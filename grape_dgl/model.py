@@ -51,6 +51,14 @@ class GeneInputs:
             None if self.given is None else self.given.to(device, dtype),
         )
 
+    def take(self, rows: Sequence[int]) -> GeneInputs:
+        """Some of the genes; graphs are left behind."""
+        return GeneInputs(
+            {m: x[rows] for m, x in self.values.items()},
+            {m: x[rows] for m, x in self.present.items()},
+            self.coding[rows],
+        )
+
     def like(self, other: GeneInputs) -> GeneInputs:
         """The same inputs where those of ``other`` are, and as precise."""
         return self.to(other.coding.device, next(iter(other.values.values())).dtype)

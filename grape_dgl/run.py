@@ -185,9 +185,11 @@ class Run:
             )
         mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
         std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
+        fresh = list(dict.fromkeys(gene for group in outside.values() for gene in group))
+        everyone = self._new_inputs(fresh, annotation, cache) if fresh and annotation is not None else None
         for group in dict.fromkeys(outside.values()):
             rows = [i for i, name in enumerate(names) if outside[name] == group]
-            new = self._new_inputs(group, annotation, cache) if group and annotation is not None else None
+            new = everyone.take([fresh.index(gene) for gene in group]) if group and everyone is not None else None
             place = {symbol: len(self.genes) + i for i, symbol in enumerate(group)}
             ids = [[place.get(t, -1) if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
             change = self.ensemble.predict(ids, new)
@@ -227,7 +229,7 @@ class Run:
                 f"{error}; to predict a gene outside the run, describe it with --annotation (and --sequences)"
             ) from error
 
-    def _new_inputs(self, symbols: tuple[str, ...], annotation: Annotation, cache: Path | None) -> GeneInputs:
+    def _new_inputs(self, symbols: Sequence[str], annotation: Annotation, cache: Path | None) -> GeneInputs:
         """Features of genes outside the run, encoded as the run's own were."""
         if self.ensemble.genes.given is not None:
             raise ModelError(

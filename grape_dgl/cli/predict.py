@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from grape_dgl.cli.knowledge import knowledge_options, load_annotation
+from grape_dgl.cli.knowledge import feature_cache, knowledge_options, load_annotation
 from grape_dgl.cli.options import (
     check_output,
     echo_json,
@@ -77,7 +77,7 @@ def command(
         wanted += [str(symbol) for symbol in loaded.genes.symbol[loaded.described]]
         if left_out := int((~loaded.described).sum()):
             log.info("%d genes have neither description nor sequence and are left out", left_out)
-    predictions = loaded.predict(wanted, load_annotation(**options))
+    predictions = loaded.predict(wanted, load_annotation(**options), feature_cache(options["cache"]))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
     if out is not None:
