@@ -51,7 +51,9 @@ def pearson(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / size) if size > 1e-12 else float("nan")
 
 
-def scored(screen: Screen, split: grape_dgl.Split, seed: int, predicted: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+def scored(
+    screen: Screen, split: grape_dgl.Split, seed: int, predicted: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
     """One row per model and test condition."""
     halves = screen.control_halves(seed)
     reference, rows = screen.control_mean(halves.reference), []
@@ -82,7 +84,10 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             if base is not None and model not in ("mean", "control"):
                 found = (own["pcc_delta"] - base).dropna().to_numpy()
                 drawn = np.random.default_rng(0).choice(found, (2000, len(found))).mean(axis=1)
-                row |= {"minus_mean": found.mean(), **dict(zip(("low", "high"), np.percentile(drawn, [2.5, 97.5]), strict=True))}
+                row |= {
+                    "minus_mean": found.mean(),
+                    **dict(zip(("low", "high"), np.percentile(drawn, [2.5, 97.5]), strict=True)),
+                }
             lines.append(row)
     return pd.DataFrame(lines)
 
@@ -106,7 +111,9 @@ def features_of(screen: Screen, summaries: Mapping[str, str], dna: Sequence[str]
     if (texts != "").any():
         from dataclasses import replace
 
-        found["minilm summaries"] = encode(replace(screen.genes, description=texts), FeatureConfig(), cache, only="text")["text"]
+        found["minilm summaries"] = encode(
+            replace(screen.genes, description=texts), FeatureConfig(), cache, only="text"
+        )["text"]
     for model in dna:
         found[model] = encode(screen.genes, FeatureConfig(dna_model=model), cache, only="seq")["seq"]
     return found
@@ -126,7 +133,11 @@ def models(features: Mapping[str, Features], terms: Any) -> list[Model]:
     made.append(ridge("identity + minilm", 0.1, identity_kernel, text))
     if terms is not None:
         go = jaccard_kernel(terms)
-        made += [ridge("GO", 0.1, go), ridge("identity + GO", 0.01, identity_kernel, go), ridge("minilm + GO", 0.1, text, go)]
+        made += [
+            ridge("GO", 0.1, go),
+            ridge("identity + GO", 0.01, identity_kernel, go),
+            ridge("minilm + GO", 0.1, text, go),
+        ]
     return made
 
 
