@@ -15,6 +15,7 @@ norman_subset is development data: no claim about other cells.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
@@ -84,10 +85,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             if base is not None and model not in ("mean", "control"):
                 found = (own["pcc_delta"] - base).dropna().to_numpy()
                 drawn = np.random.default_rng(0).choice(found, (2000, len(found))).mean(axis=1)
-                row |= {
-                    "minus_mean": found.mean(),
-                    **dict(zip(("low", "high"), np.percentile(drawn, [2.5, 97.5]), strict=True)),
-                }
+                low, high = np.percentile(drawn, [2.5, 97.5])
+                row |= {"minus_mean": found.mean(), "low": low, "high": high}
             lines.append(row)
     return pd.DataFrame(lines)
 
@@ -107,13 +106,11 @@ def features_of(screen: Screen, summaries: Mapping[str, str], dna: Sequence[str]
     """Encoded features by name: text of the annotation, text of the summaries, DNA by each model."""
     cache = default_cache() / "features"
     found = {"minilm": encode(screen.genes, FeatureConfig(), cache, only="text")["text"]}
-    texts = np.array([summaries.get(str(s), "") for s in screen.genes.symbol], dtype=object)
-    if (texts != "").any():
-        from dataclasses import replace
-
-        found["minilm summaries"] = encode(
-            replace(screen.genes, description=texts), FeatureConfig(), cache, only="text"
-        )["text"]
+    if summaries:
+        pairs = zip(screen.genes.symbol, screen.genes.description, strict=True)
+        texts = np.array([summaries.get(str(symbol)) or described for symbol, described in pairs], dtype=object)
+        summarised = dataclasses.replace(screen.genes, description=texts)
+        found["minilm summaries"] = encode(summarised, FeatureConfig(), cache, only="text")["text"]
     for model in dna:
         found[model] = encode(screen.genes, FeatureConfig(dna_model=model), cache, only="seq")["seq"]
     return found
@@ -180,11 +177,8 @@ def main() -> None:
     if arguments.out:
         from grape_dgl.writing import write_json
 
-        write_json(arguments.out, {"versions": versions(), "splits": arguments.splits, "rows": rows_without_nan(table)})
-
-
-def rows_without_nan(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return table.astype(object).where(table.notna(), None).to_dict("records")
+        known = table.astype(object).where(table.notna(), None).to_dict("records")
+        write_json(arguments.out, {"versions": versions(), "splits": arguments.splits, "rows": known})
 
 
 if __name__ == "__main__":
