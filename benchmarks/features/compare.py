@@ -7,8 +7,9 @@ Run: python benchmarks/features/compare.py norman_subset.h5ad --annotation annot
 Contract: splits of the kinds ``condition`` and ``gene`` with seeds 0, 1, ... (70 % to train on, no validation part for
 kernel ridge; validation cut from it for GRAPE); each seed also draws the disjoint halves of the controls. Kernel ridge
 has fixed penalties, nothing is tuned; GRAPE has its default settings. A score of a condition is averaged over the test
-splits it is in, then over conditions (``by_split``: over the conditions of a split, then over splits); differences to ``mean`` are paired by condition and bootstrapped over conditions,
-which are the sample. ``centred`` is the Pearson correlation after removing the training mean from both sides.
+splits it is in, then over conditions (``by_split``: over the conditions of a split, then over splits); differences to
+``mean`` are paired by condition and bootstrapped over conditions, which are the sample. ``centred`` is the Pearson
+correlation after removing the training mean from both sides.
 norman_subset is development data: no claim about other cells.
 """
 
