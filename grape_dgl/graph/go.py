@@ -60,7 +60,8 @@ def read_go(path: Path, genes: Genes, names: Path | None = None) -> sp.csr_matri
         frame[entry] = frame[entry].where(frame[entry] != "", frame[other])
         tiers = [distinct(frame[[layout.named[0], column]]) for column in layout.named]
         synonyms = tiers.pop() if layout.kind == "gaf" else []
-        row_of = place(genes, tiers, {(entry, name) for entry, cell in synonyms for name in cell.split("|") if name})
+        found = dict.fromkeys((entry, name) for entry, cell in synonyms for name in cell.split("|") if name)
+        row_of = place(genes, tiers, found)  # in the order of the file: the first known synonym of an entry counts
     rows = frame[layout.named[0]].map(row_of)
     known = rows.notna()
     columns, terms = pd.factorize(frame.loc[known, layout.term])
