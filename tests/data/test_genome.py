@@ -217,7 +217,7 @@ def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("content", "message"),
     [
         (b"", "is empty"),
-        (gzip.compress(b">1\nACGT\n"), r"is compressed \(gzip or bgzip\).*gunzip --keep"),
+        (gzip.compress(b">1\nACGT\n", mtime=0), r"is compressed \(gzip or bgzip\).*gunzip --keep"),
         (b"ACGT\n", "cannot be indexed: Unexpected text before the first"),
         (b">1\nACGT\nAC\nACGT\n", "cannot be indexed: Line length of fasta"),
         (b">1\nACGT\n>1\nAC\n", "cannot be indexed: Duplicate key .*each name once"),
