@@ -189,10 +189,8 @@ def joined(features: Mapping[str, Features]) -> np.ndarray:
     """All modalities side by side [genes, d], each column standardised over the genes that have it, else 0."""
     parts = []
     for feature in features.values():
-        rows = feature.values[feature.present]
-        spread = rows.std(axis=0)
         part = np.zeros_like(feature.values)
-        part[feature.present] = (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
+        part[feature.present] = feature.standardised()
         parts.append(part)
     return np.concatenate(parts, axis=1)
 

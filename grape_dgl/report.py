@@ -58,19 +58,12 @@ def write_report(
     write_text(path, text)
 
 
-def standardised(feature: Features) -> np.ndarray:
-    """float32 [genes that have it, d]: columns of mean 0 and standard deviation 1 (a constant one stays 0)."""
-    rows = feature.values[feature.present]
-    spread = rows.std(axis=0)
-    return (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)
-
-
 def neighbour_rows(genes: Genes, features: Mapping[str, Features], chosen: Sequence[str]) -> list[tuple[str, str, str]]:
     """(gene, modality, its most similar genes with their cosine) of every chosen gene that has the modality."""
     found = []
     places = {gene: genes.index(gene) for gene in chosen}
     for name, feature in features.items():
-        rows, owners = standardised(feature), np.flatnonzero(feature.present)
+        rows, owners = feature.standardised(), np.flatnonzero(feature.present)
         unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
         for gene, place in places.items():
             if feature.present[place]:
@@ -89,7 +82,7 @@ def umap_figure(genes: Genes, features: Mapping[str, Features]) -> Figure:
     common = [name for name, _ in Counter(biotype.tolist()).most_common(NAMED)]
     group = np.where(np.isin(biotype, common), biotype, "other")
     for axes, (name, feature) in zip(np.atleast_1d(figure.subplots(1, len(features))), features.items(), strict=True):
-        places, mine = _umap(standardised(feature)), group[feature.present]
+        places, mine = _umap(feature.standardised()), group[feature.present]
         for number, kind in enumerate([*common, "other"]):
             if (mine == kind).any():
                 colour = "0.8" if kind == "other" else colormaps["tab10"](number)

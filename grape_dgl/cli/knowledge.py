@@ -7,15 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from grape_dgl.data.regions import Region
 from grape_dgl.errors import ConfigError
 
 if TYPE_CHECKING:
     from grape_dgl.data.annotation import Annotation
-    from grape_dgl.data.genome import Region
     from grape_dgl.data.screen import Screen
     from grape_dgl.graph.hetero import Prior
 
@@ -30,7 +30,7 @@ KNOWLEDGE = (
     click.option("--genome", type=PATH, metavar="FASTA", help="Genome of the GTF, from which genes' DNA is taken."),
     click.option("--ensembl", metavar="SPECIES", help="Ask the Ensembl service: human, mouse, ... Kept in --cache."),
     click.option("--ensembl-url", metavar="URL", help="Another server, such as https://grch37.rest.ensembl.org."),
-    click.option("--region", type=click.Choice(["gene", "transcript", "promoter"]), default="promoter",
+    click.option("--region", type=click.Choice(get_args(Region)), default="promoter",
                  show_default=True, help="Which DNA of a gene --genome and --ensembl give."),
     click.option("--upstream", type=click.IntRange(min=0), default=1000, show_default=True, metavar="BASES",
                  help="Of the promoter, before the transcription start."),

@@ -16,8 +16,9 @@ from grape_dgl.data.annotation_files import Record, Source, read_sequences, read
 from grape_dgl.data.biotypes import group
 from grape_dgl.data.embeddings import Embeddings
 from grape_dgl.data.genes import Genes
-from grape_dgl.data.genome import GenomeSequences, Region
+from grape_dgl.data.genome import GenomeSequences
 from grape_dgl.data.gtf import GeneModel, gtf_source, is_gtf, read_gtf
+from grape_dgl.data.regions import Region
 from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
 

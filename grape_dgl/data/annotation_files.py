@@ -28,8 +28,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 PRIMARY = {*map(str, range(1, 23)), "X", "Y", "M", "MT"}
 """Chromosomes; other names are alternative contigs and patches."""
 
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{11})(\.\d+)?(_PAR_Y)?")
-_SOURCE = re.compile(r"\s*\[Source:[^\]]*\]\s*$")
+ENSEMBL_GENE = re.compile(r"(ENS[A-Z]*G\d{11})(\.\d+)?(_PAR_Y)?")
+SOURCE_NOTE = re.compile(r"\s*\[Source:[^\]]*\]\s*$")
 _PROMOTER = re.compile(r"(.+)_(\d+)")
 _QUOTED = re.compile(r'^"(.*)"$')
 _NOT_DNA = re.compile("[^ACGTN]")
@@ -38,7 +38,7 @@ _NOT_IUPAC = re.compile("[^ACGTUNRYSWKMBDHV]")
 
 def without_version(name: str) -> str:
     """An Ensembl gene id without version (``ENSG00000000003.15`` -> ``ENSG00000000003``); any other name unchanged."""
-    found = _ENSEMBL.fullmatch(name)
+    found = ENSEMBL_GENE.fullmatch(name)
     return found.group(1) if found else name
 
 
@@ -160,7 +160,7 @@ def _table_records(path: Path, text: str) -> list[Record]:
             ensembl="" if ensembl.isdigit() else ensembl,  # NCBI's gene_id is a number
             symbol=row.get("symbol", ""),
             biotype=row.get("biotype", ""),
-            description=_SOURCE.sub("", row.get("description", "")),
+            description=SOURCE_NOTE.sub("", row.get("description", "")),
         )
         primary = row.get("chromosome", "1").removeprefix("chr") in PRIMARY
         (records if primary else elsewhere).append(record)
@@ -180,8 +180,8 @@ def _json_records(path: Path, text: str) -> Iterator[Record]:
                 f"'{path}': the entry of '{name}' is a {type(value).__name__}; expected text about the gene"
             )
         named = without_version(name)
-        key = {"ensembl": named} if _ENSEMBL.fullmatch(named) else {"symbol": named}
-        yield Record(**key, description=_SOURCE.sub("", value.strip()))
+        key = {"ensembl": named} if ENSEMBL_GENE.fullmatch(named) else {"symbol": named}
+        yield Record(**key, description=SOURCE_NOTE.sub("", value.strip()))
 
 
 def _fasta_records(path: Path, text: str) -> Iterator[Record]:
@@ -214,7 +214,7 @@ def _promoter_records(path: Path, text: str) -> list[Record]:
 def _named(name: str, sequence: str) -> Record:
     """A sequence by the name of its gene, which may hold both its names: ``ENSG00000136997.20|MYC``."""
     parts = [without_version(part) for part in name.split("|") if part]
-    ensembl = next((part for part in parts if _ENSEMBL.fullmatch(part)), "")
+    ensembl = next((part for part in parts if ENSEMBL_GENE.fullmatch(part)), "")
     return Record(ensembl=ensembl, symbol=next((part for part in parts if part != ensembl), ""), sequence=sequence)
 
 

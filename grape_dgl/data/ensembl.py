@@ -7,11 +7,12 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlsplit
 
 from grape_dgl.data.annotation_files import Source
 from grape_dgl.data.ensembl_cache import FILE, Cache
+from grape_dgl.data.regions import Region
 from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ log = logging.getLogger("grape_dgl")
 
 URL = "https://rest.ensembl.org"
 SPECIES = {"human": "homo_sapiens", "mouse": "mus_musculus"}
-Region = Literal["gene", "transcript", "promoter"]
 
 _NAME = re.compile("[a-z0-9]+(_[a-z0-9]+)+")
 _LISTED = 10

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from grape_dgl.data.annotation_files import _SOURCE, PRIMARY, Record, Source, without_version
+from grape_dgl.data.annotation_files import ENSEMBL_GENE, PRIMARY, SOURCE_NOTE, Record, Source, without_version
 from grape_dgl.data.ensembl_questions import Answers
-
-_ID = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?(_PAR_Y)?")
+from grape_dgl.data.regions import promoter_span
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Gene:
             id=str(answer.get("id") or ""),
             symbol=str(answer.get("display_name") or ""),
             biotype=str(answer.get("biotype") or ""),
-            description=_SOURCE.sub("", str(answer.get("description") or "")),
+            description=SOURCE_NOTE.sub("", str(answer.get("description") or "")),
             transcript=str(answer.get("canonical_transcript") or ""),
             chromosome=str(answer.get("seq_region_name") or ""),
             start=start,
@@ -54,10 +52,7 @@ class Gene:
         """Its region on its strand: ``upstream`` bases before the transcription start and ``downstream`` from it on."""
         if self.strand not in (1, -1):
             return ""
-        if self.strand == 1:
-            first, last = self.start - upstream, self.start + downstream - 1
-        else:
-            first, last = self.end - downstream + 1, self.end + upstream
+        first, last = promoter_span(self.start, self.end, self.strand, upstream, downstream)
         return f"{self.chromosome}:{max(first, 1)}..{last}:{self.strand}"
 
 
@@ -67,7 +62,8 @@ class Search:
     def __init__(self, answers: Answers, species: str, symbols: Sequence[str], ensembl: Sequence[str]) -> None:
         self._answers, self._species, self._symbols = answers, species, symbols
         self._ids = [
-            gene or (symbol if _ID.fullmatch(symbol) else "") for symbol, gene in zip(symbols, ensembl, strict=True)
+            gene or (symbol if ENSEMBL_GENE.fullmatch(symbol) else "")
+            for symbol, gene in zip(symbols, ensembl, strict=True)
         ]
         self.found: dict[int, Gene] = {}
         """Position of a gene -> what Ensembl says."""
@@ -75,7 +71,7 @@ class Search:
         """[genes] name -> how it was looked up."""
         self.unasked: set[int] = set()
         """Positions of genes of which a name is not in the cache and could not be asked."""
-        words = ["" if _ID.fullmatch(symbol) else symbol for symbol in symbols]
+        words = ["" if ENSEMBL_GENE.fullmatch(symbol) else symbol for symbol in symbols]
         bare = ["" if without_version(name) == name else without_version(name) for name in self._ids]
         self._try("id", self._ids, self._ids)
         self._try("id without version", bare, self._ids)

@@ -6,13 +6,14 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from grape_dgl.data.annotation_files import Record, Source, without_version
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.gtf import GeneModel, primary_first
+from grape_dgl.data.regions import Region, promoter_span
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.writing import write_beside
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from pyfaidx import Fasta
 
 log = logging.getLogger("grape_dgl")
-
-Region = Literal["gene", "transcript", "promoter"]
-"""``gene``: from start to end, introns included. ``transcript``: the exons of the canonical transcript, spliced.
-``promoter``: around the transcription start site (TSS). All read 5' to 3' on the gene's strand."""
 
 
 def _table(bases: str) -> bytes:
@@ -118,10 +115,7 @@ class GenomeSequences:
         if self._region == "transcript":
             return model.exons
         start, end = (model.exons[0][0], model.exons[-1][1]) if model.exons else (model.start, model.end)
-        if model.strand > 0:
-            start, end = start - self._upstream, start + self._downstream - 1
-        else:
-            start, end = end - self._downstream + 1, end + self._upstream
+        start, end = promoter_span(start, end, model.strand, self._upstream, self._downstream)
         return [(max(start, 1), min(end, length))]
 
 

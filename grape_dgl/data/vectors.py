@@ -31,3 +31,9 @@ class Features:
             raise DataError(f"values and present have shapes {shapes}; expected [genes, d] and [genes]")
         if not np.isfinite(self.values).all():
             raise DataError(f"the encoder {self.source.get('encoder')} gave values that are not finite")
+
+    def standardised(self) -> np.ndarray:
+        """float32 [genes that have it, d]: columns of mean 0 and standard deviation 1 (a constant one is 0)."""
+        rows = self.values[self.present]
+        spread = rows.std(axis=0)
+        return (rows - rows.mean(axis=0)) / np.where(spread > 1e-6, spread, 1)

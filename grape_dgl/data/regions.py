@@ -1,0 +1,19 @@
+"""Which DNA of a gene is meant, and where a promoter lies."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Region = Literal["gene", "transcript", "promoter"]
+"""``gene``: from start to end, introns included. ``transcript``: the exons of the canonical transcript, spliced.
+``promoter``: around the transcription start site (TSS). All read 5' to 3' on the gene's strand."""
+
+
+def promoter_span(start: int, end: int, strand: int, upstream: int, downstream: int) -> tuple[int, int]:
+    """First and last base, counted from 1, of ``upstream`` bases before the TSS and ``downstream`` from it on.
+
+    It may reach beyond the ends of the chromosome.
+    """
+    if strand > 0:
+        return start - upstream, start + downstream - 1
+    return end - downstream + 1, end + upstream
