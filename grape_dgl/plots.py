@@ -60,7 +60,10 @@ def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figu
     mine = edges[(edges["source"] == gene) | (edges["target"] == gene)].nlargest(neighbours, "weight")
     if mine.empty:
         hint = did_you_mean(gene, {*edges["source"], *edges["target"]})
-        raise DataError(f"gene '{gene}' has no edge in the learned graph{hint}")
+        raise DataError(
+            f"gene '{gene}' has no edge in the learned graph{hint}; choose another gene, or train with --set "
+            "structure.min_neighbours=5, which links every gene"
+        )
     around = {*mine["source"], *mine["target"]}
     inside = edges[edges["source"].isin(around) & edges["target"].isin(around)]
     network = nx.Graph()

@@ -1,15 +1,18 @@
 """What gene features are worth on real cells: kernel ridge (and GRAPE) with different knowledge, on the same splits.
 
 Run: python benchmarks/features/compare.py norman_subset.h5ad --annotation annotables_grch38.tsv.gz \\
-         --sequences epd_promoters.fa --summaries gene_summaries.json --go gene2go_human_direct.tsv.gz \\
-         [--splits 200] [--grape-splits 0] [--out compare.json]
+         --sequences epd_promoters.fa --summaries gene_summaries.json --go-text adamson_genes.tsv.gz \\
+         --go gene2go_human_direct.tsv.gz [--splits 200] [--grape-splits 10 --runs FOLDER] [--out compare.json]
 
 Contract: splits of the kinds ``condition`` and ``gene`` with seeds 0, 1, ... (70 % to train on, no validation part for
 kernel ridge; validation cut from it for GRAPE); each seed also draws the disjoint halves of the controls. Kernel ridge
-has fixed penalties, nothing is tuned; GRAPE has its default settings. A score of a condition is averaged over the test
-splits it is in, then over conditions (``by_split``: over the conditions of a split, then over splits); differences to
-``mean`` are paired by condition and bootstrapped over conditions, which are the sample. ``centred`` is the Pearson
-correlation after removing the training mean from both sides.
+has fixed penalties, nothing is tuned; GRAPE has its default settings, and only the named features: ``identity`` is one
+column per gene, ``GO graph`` a prior graph beside it. Its runs stay in FOLDER, and one that is there is not trained
+again; its rows stand in a table of their own, with the baselines on the same splits. A score of a condition is
+averaged over the test splits it is in, then over conditions (``by_split``: over the conditions of a split, then over
+splits, with the standard error over splits); differences to ``mean`` are paired by condition and bootstrapped over
+conditions, which are the sample. ``centred`` is the Pearson correlation after removing the training mean from both
+sides.
 norman_subset is development data: no claim about other cells.
 """
 
@@ -18,8 +21,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +41,18 @@ from grape_dgl.config import FeatureConfig, SplitConfig
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.vectors import Features
+from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.go import read_go
+from grape_dgl.graph.hetero import Prior
+from grape_dgl.graph.priors import go_prior
 from grape_dgl.pipeline import joined, versions
+from grape_dgl.writing import write_json
 
 KINDS = ("condition", "gene")
 COLUMNS = ("pcc_delta", "rmse", "centred")
+Variant = tuple[Screen, Sequence[Prior]]
+"""What GRAPE is given: cells with the vectors of their genes, and prior graphs."""
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
@@ -83,7 +92,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         for model in part["model"].unique():
             own = each.xs(model)
             splits = part[part["model"] == model].groupby("seed")["pcc_delta"].mean()
-            row = {"split": kind, "model": model, **own.mean().to_dict(), "by_split": splits.mean()}
+            row = {
+                "split": kind,
+                "model": model,
+                **own.mean().to_dict(),
+                "by_split": splits.mean(),
+                "error": splits.sem(),
+            }
             if base is not None and model not in ("mean", "control"):
                 found = (own["pcc_delta"] - base).dropna().to_numpy()
                 drawn = np.random.default_rng(0).choice(found, (2000, len(found))).mean(axis=1)
@@ -98,25 +113,23 @@ def markdown(found: pd.DataFrame) -> str:
     titles = ["split", "model", "Pearson delta", "RMSE", "centred", "by split", "minus `mean`"]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for row in found.to_dict("records"):
-        numbers = [
-            "-" if np.isnan(row[c]) else f"{row[c]:.4f}" if c == "rmse" else f"{row[c]:.3f}"
-            for c in (*COLUMNS, "by_split")
-        ]
+        numbers = ["-" if np.isnan(row[c]) else f"{row[c]:.4f}" if c == "rmse" else f"{row[c]:.3f}" for c in COLUMNS]
+        numbers.append("-" if np.isnan(row["by_split"]) else f"{row['by_split']:.3f} ± {row['error']:.3f}")
         known = "minus_mean" in row and not np.isnan(row["minus_mean"])
         difference = f"{row['minus_mean']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" if known else ""
         lines.append("| " + " | ".join([row["split"], row["model"], *numbers, difference]) + " |")
     return "\n".join(lines)
 
 
-def features_of(screen: Screen, summaries: Mapping[str, str], dna: Sequence[str]) -> dict[str, Features]:
-    """Encoded features by name: text of the annotation, text of the summaries, DNA by each model."""
+def features_of(screen: Screen, texts: Mapping[str, Mapping[str, str]], dna: Sequence[str]) -> dict[str, Features]:
+    """Encoded features by name: text of the annotation, other ``texts`` (symbol -> text) first, DNA by each model."""
     cache = default_cache() / "features"
     found = {"minilm": encode(screen.genes, FeatureConfig(), cache, only="text")["text"]}
-    if summaries:
-        pairs = zip(screen.genes.symbol, screen.genes.description, strict=True)
-        texts = np.array([summaries.get(str(symbol)) or described for symbol, described in pairs], dtype=object)
-        summarised = dataclasses.replace(screen.genes, description=texts)
-        found["minilm summaries"] = encode(summarised, FeatureConfig(), cache, only="text")["text"]
+    for name, known in texts.items():
+        pairs = list(zip(screen.genes.symbol, screen.genes.description, strict=True))
+        described = np.array([known.get(str(symbol)) or usual for symbol, usual in pairs], dtype=object)
+        other = dataclasses.replace(screen.genes, description=described)
+        found[name] = encode(other, FeatureConfig(), cache, only="text")["text"]
     for model in dna:
         found[model] = encode(screen.genes, FeatureConfig(dna_model=model), cache, only="seq")["seq"]
     return found
@@ -144,24 +157,71 @@ def models(features: Mapping[str, Features], terms: Any) -> list[Model]:
     return made
 
 
+def variants(screen: Screen, features: Mapping[str, Features], go: Path | None) -> dict[str, Variant]:
+    """GRAPE's feature sets by name: the screen with these vectors only, and prior graphs beside them."""
+    alone = np.eye(len(screen.genes), dtype=np.float32)
+    identity = Features(alone, np.ones(len(alone), dtype=bool), {"encoder": "identity"})
+    texts = [name for name in features if name.startswith("minilm")]
+    dna = [name for name in features if name not in texts]
+    sets: dict[str, dict[str, Features]] = {"identity": {"identity": identity}}
+    sets |= {name: {"text": features[name]} for name in texts} | {name: {"seq": features[name]} for name in dna}
+    sets |= {f"minilm + {name}": {"text": features["minilm"], "seq": features[name]} for name in dna[:1]}
+    made: dict[str, Variant] = {}
+    nothing = [""] * len(screen.genes)
+    for name, vectors in sets.items():
+        bare = dataclasses.replace(
+            screen.genes, description=np.array(nothing, dtype=object), sequence=tuple(nothing), vectors=vectors
+        )
+        made[name] = dataclasses.replace(screen, genes=bare), ()
+    if go is not None:
+        prior = go_prior(go, screen.genes)
+        made |= {f"{name} + GO graph": (made[name][0], (prior,)) for name in ("identity", list(sets)[-1])}
+    return made
+
+
+def grape_rows(made: Mapping[str, Variant], kind: str, seed: int, runs: Path) -> list[dict[str, Any]]:
+    """Scores of GRAPE with every feature set, and of the baselines, on one split; a run that is in ``runs`` is kept."""
+    config = grape_dgl.Config.resolve(split={"kind": kind}, training={"seed": seed})
+    changes: dict[str, np.ndarray] = {}
+    for name, (screen, priors) in made.items():
+        split = grape_dgl.make_split(screen.conditions, config.split, seed)
+        folder = runs / f"{kind}-{seed}-{re.sub('[^a-zA-Z]+', '-', name)}"
+        if not (folder / "metrics.json").is_file():
+            grape_dgl.train(screen, folder, config, split, priors=priors, force=True)
+        found = Predictions.read(folder / "predictions.h5ad")
+        changes[f"GRAPE, {name}"] = found.change[[found.conditions.index(test) for test in split.test]]
+    for model in (ControlBaseline(), MeanBaseline(), KernelRidgeBaseline((identity_kernel,), 0.1, "identity, ridge")):
+        model.fit(screen, split, screen.control_halves(seed))
+        changes[model.name] = model.predict(split.test)
+    return scored(screen, split, seed, changes)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("screen")
     parser.add_argument("--annotation", action="append", default=[])
     parser.add_argument("--sequences", action="append", default=[])
     parser.add_argument("--summaries", type=Path)
+    parser.add_argument("--go-text", type=Path)
     parser.add_argument("--go", type=Path)
     parser.add_argument("--dna", nargs="*", default=["kmer", "cispliceai"])
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--grape-splits", type=int, default=0)
+    parser.add_argument("--runs", type=Path, default=Path("runs/features"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     annotation = grape_dgl.Annotation.from_files(arguments.annotation, arguments.sequences)
     screen = grape_dgl.read_screen(arguments.screen, annotation=annotation)
-    summaries = json.loads(arguments.summaries.read_text(encoding="utf-8")) if arguments.summaries else {}
+    texts: dict[str, Mapping[str, str]] = {}
+    if arguments.summaries:
+        texts["minilm summaries"] = json.loads(arguments.summaries.read_text(encoding="utf-8"))
+    if arguments.go_text:
+        table = pd.read_csv(arguments.go_text, sep="\t").dropna(subset="go_text")
+        texts["minilm GO text"] = dict(zip(table["symbol"], table["go_text"], strict=True))
+    features = features_of(screen, texts, arguments.dna)
     terms = read_go(arguments.go, screen.genes, None) if arguments.go else None
-    candidates = models(features_of(screen, summaries, arguments.dna), terms)
-    rows: list[dict[str, Any]] = []
+    candidates = models(features, terms)
+    rows: dict[str, list[dict[str, Any]]] = {"kernel ridge": [], "GRAPE": []}
     for kind in KINDS:
         for seed in tqdm(range(arguments.splits), desc=f"kernel ridge, {kind}", file=sys.stderr):
             split = grape_dgl.make_split(screen.conditions, SplitConfig(kind=kind, validation=0.0), seed)
@@ -169,22 +229,19 @@ def main() -> None:
             for model in candidates:
                 model.fit(screen, split, halves)
                 predicted[model.name] = model.predict(split.test)
-            rows += scored(screen, split, seed, predicted)
-        for seed in range(arguments.grape_splits):
-            config = grape_dgl.Config.resolve(split={"kind": kind}, training={"seed": seed})
-            split = grape_dgl.make_split(screen.conditions, config.split, seed)
-            with tempfile.TemporaryDirectory() as folder:
-                run = grape_dgl.train(screen, Path(folder) / "run", config, split, cache=default_cache() / "features")
-                predictions = run.predict(split.test)
-            order = [predictions.conditions.index(name) for name in split.test]
-            rows += scored(screen, split, seed, {"GRAPE": predictions.change[order]})
-    table = pd.DataFrame(rows)
-    print(markdown(summary(table)))
+            rows["kernel ridge"] += scored(screen, split, seed, predicted)
+    if arguments.grape_splits:
+        made = variants(screen, features, arguments.go)
+        for seed in tqdm(range(arguments.grape_splits), desc="GRAPE", file=sys.stderr):
+            for kind in KINDS:
+                rows["GRAPE"] += grape_rows(made, kind, seed, arguments.runs)
+    for name, found in rows.items():
+        if found:
+            print(f"{name}\n\n{markdown(summary(pd.DataFrame(found)))}\n")
     if arguments.out:
-        from grape_dgl.writing import write_json
-
-        known = table.astype(object).where(table.notna(), None).to_dict("records")
-        write_json(arguments.out, {"versions": versions(), "splits": arguments.splits, "rows": known})
+        known = pd.DataFrame([row | {"part": name} for name, found in rows.items() for row in found])
+        plain = known.astype(object).where(known.notna(), None).to_dict("records")
+        write_json(arguments.out, {"versions": versions(), "splits": arguments.splits, "rows": plain})
 
 
 if __name__ == "__main__":

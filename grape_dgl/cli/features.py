@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ ENDINGS = (".html", ".png", ".svg", ".pdf")
 @click.option(
     "--gene", "chosen", multiple=True, metavar="GENE", help="Whose neighbours the report lists [targets]. Repeatable."
 )
-@output_options(help="File .npz to write: symbols, one array per modality, which genes have it.")
+@output_options(help="File .npz to write: symbols, one array per modality, which genes have it, and what it is from.")
 @json_option
 def command(
     toml: Path | None,
@@ -83,8 +84,8 @@ def command(
     priors = load_priors(prior, screen, config.training.seed)
     features = encode(screen.genes, config.features, feature_cache(options["cache"]))
     if out is not None:
-        _write(out, screen.genes, features)
-    rows = coverage(screen.genes, features, priors)
+        _write(out, screen.genes, features, screen.notes["looked_up"])
+    rows = coverage(screen.genes, features, priors, screen.notes["looked_up"])
     if report is not None:
         from grape_dgl.report import write_report
 
@@ -97,12 +98,16 @@ def command(
         click.echo(_table(rows))
 
 
-def coverage(genes: Genes, features: Mapping[str, Features], priors: Sequence[Prior]) -> list[dict[str, Any]]:
+def coverage(
+    genes: Genes, features: Mapping[str, Features], priors: Sequence[Prior], looked_up: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """How many genes, and how many of them measured, have each thing, and where it is from."""
     import numpy as np
 
+    asked = {key: value for origin in looked_up for key, value in origin.items()}
+
     known: list[tuple[str, Any, Mapping[str, Any]]] = [
-        ("all", np.ones(len(genes), dtype=bool), {}),
+        ("all", np.ones(len(genes), dtype=bool), asked),
         ("description", genes.description != "", {}),
         ("sequence", [bool(sequence) for sequence in genes.sequence], {}),
         ("biotype", genes.biotype != "", {}),
@@ -131,13 +136,18 @@ def _listed(source: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in source.items() if "sha256" not in key)
 
 
-def _write(path: Path, genes: Genes, features: Mapping[str, Features]) -> None:
-    """``symbol``, and per modality the values and ``present_<modality>``; text without pickle."""
+def _write(path: Path, genes: Genes, features: Mapping[str, Features], looked_up: Sequence[Mapping[str, Any]]) -> None:
+    """``symbol``, per modality the values and ``present_<modality>``, and ``source``, JSON; text without pickle."""
     import numpy as np
 
     from grape_dgl.writing import write_beside
 
-    arrays: dict[str, Any] = {"symbol": genes.symbol.astype(str), "measured": np.arange(len(genes)) < genes.measured}
+    source = {"looked_up": looked_up} | {name: dict(one.source) for name, one in features.items()}
+    arrays: dict[str, Any] = {
+        "symbol": genes.symbol.astype(str),
+        "measured": np.arange(len(genes)) < genes.measured,
+        "source": np.array(json.dumps(source)),
+    }
     for name, one in features.items():
         arrays |= {name: one.values, f"present_{name}": one.present}
     write_beside(path, lambda beside: np.savez_compressed(beside, **arrays))

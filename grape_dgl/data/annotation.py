@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,6 +27,11 @@ log = logging.getLogger("grape_dgl")
 
 class LookUp(Protocol):
     """Answers when it is known which genes are asked for: a genome's sequences, a server."""
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """Where the answers are from, JSON-able; of a server, the release that the last of them were of."""
+        ...
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """Records of these genes; ``ensembl`` is "" where the id is unknown."""

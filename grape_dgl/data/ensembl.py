@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from grape_dgl.data.annotation_files import Source
 from grape_dgl.data.ensembl_cache import FILE, Cache
-from grape_dgl.data.regions import Region
+from grape_dgl.data.regions import Region, region_note
 from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Ensembl:
         self.release: int | None = None
         """The release that the last look_up used."""
         self._region, self._upstream, self._downstream = region, upstream, downstream
+        self._dna = {} if region is None else region_note(region, upstream, downstream)
         self._folder, self._url, self._offline = cache, url.rstrip("/"), offline
         if not _NAME.fullmatch(self.species):
             raise ConfigError(
@@ -76,6 +77,11 @@ class Ensembl:
         local = self._server in ("localhost", "127.0.0.1", "::1")
         if not self._server or parts.scheme not in (("http", "https") if local else ("https",)):
             raise ConfigError(f"the address of Ensembl is '{url}'; expected https://..., such as {URL}")
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Server, species, release of the last look_up, and which DNA."""
+        return {"server": self._server, "species": self.species, "release": self.release} | self._dna
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """What Ensembl says about genes, found by the names asked for and by the names Ensembl has for them.

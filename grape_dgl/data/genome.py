@@ -6,14 +6,14 @@ import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from grape_dgl.data.annotation_files import Record, Source, without_version
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.gtf import GeneModel, primary_first
-from grape_dgl.data.regions import Region, promoter_span
+from grape_dgl.data.regions import Region, promoter_span, region_note
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.writing import write_beside
 
@@ -59,6 +59,11 @@ class GenomeSequences:
         self._genome = _open(fasta)
         names = self._genome.faidx.index
         self._names = {_plain(name): name for name in names} | {name: name for name in names}
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """FASTA file, and which DNA."""
+        return {"genome": str(self._fasta)} | region_note(self._region, self._upstream, self._downstream)
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """Records with id, symbol and sequence of those of the genes [genes] that are known.

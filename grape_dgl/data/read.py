@@ -264,7 +264,7 @@ def _describe(
     unmeasured = sorted(targets.difference(measured))
     symbols = [*measured, *unmeasured]
     ensembl = [*names.ensembl[panel].tolist(), *[""] * len(unmeasured)]
-    annotation = annotation.looked_up(symbols, ensembl)
+    asked, annotation = annotation.look_ups, annotation.looked_up(symbols, ensembl)
     unknown = [gene for gene in unmeasured if gene not in annotation]
     if unknown and not annotation.is_empty:
         raise DataError(
@@ -277,6 +277,7 @@ def _describe(
     if unmeasured:
         log.info("%d of %d targets are not measured and become nodes without a read-out", len(unmeasured), len(targets))
     notes |= {"targets": len(targets), "targets_not_measured": unmeasured}
+    notes["looked_up"] = [dict(one.origin) for one in asked]
     return annotation.describe(symbols, ensembl, len(measured))
 
 

@@ -17,3 +17,8 @@ def promoter_span(start: int, end: int, strand: int, upstream: int, downstream: 
     if strand > 0:
         return start - upstream, start + downstream - 1
     return end - downstream + 1, end + upstream
+
+
+def region_note(region: Region, upstream: int, downstream: int) -> dict[str, str | int]:
+    """What identifies the DNA, for notes."""
+    return {"region": region} | ({"upstream": upstream, "downstream": downstream} if region == "promoter" else {})

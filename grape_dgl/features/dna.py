@@ -23,6 +23,7 @@ from grape_dgl.errors import ConfigError
 from grape_dgl.features.frozen_graph import constant, read_nodes
 from grape_dgl.features.hub import Precision, dtype
 from grape_dgl.features.packaged import packaged_file
+from grape_dgl.features.store import never_alone
 from grape_dgl.features.windows import TokenPooling
 
 SHA256 = "34330c2fd844f73cbf2f8acef85f519cabc4350016e6f19ac2b935aa53b43d06"
@@ -183,8 +184,8 @@ class SpliceEncoder:
 
     def encode(self, inputs: Sequence[str]) -> np.ndarray:
         """float32 [inputs, dim]: network by network, the means before the deviations."""
-        rows = [self._pooled(list(same)) for _, same in groupby(inputs, key=len)]
-        return np.concatenate(rows)
+        groups = [list(same) for _, same in groupby(inputs, key=len)]
+        return np.concatenate([self._pooled(never_alone(same))[: len(same)] for same in groups])
 
     @torch.inference_mode()
     def _pooled(self, sequences: list[str]) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.features.hub import Precision, find, silent
+from grape_dgl.features.store import never_alone
 from grape_dgl.features.windows import Span, TokenPooling, fresh, join, pool, spans
 
 log = logging.getLogger("grape_dgl")
@@ -140,8 +141,9 @@ class DnaLanguageEncoder:
             numbers, size = list(same), max(TOKENS // length, 1)
             for start in range(0, len(numbers), size):
                 some = numbers[start : start + size]
-                tokens = torch.tensor([windows[number] for number in some])
-                states = self._states(tokens)
+                tokens = torch.tensor(never_alone([list(windows[number]) for number in some]))
+                states = self._states(tokens)[: len(some)]
+                tokens = tokens[: len(some)]
                 for number, own, keep in zip(some, states, ~torch.isin(tokens, self._loaded.special), strict=True):
                     rows[number] = pool(own[keep].double(), self.pooling)
         return torch.stack([rows[number] for number in range(len(windows))])

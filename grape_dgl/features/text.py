@@ -5,29 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from grape_dgl.features.hub import Precision, find, silent
+from grape_dgl.features.store import never_alone
 
 log = logging.getLogger("grape_dgl")
 
 
-def pool(
-    states: Float[Tensor, "texts tokens dim"], mask: Int[Tensor, "texts tokens"], how: Literal["mean", "cls"]
-) -> Float[Tensor, "texts dim"]:
-    """One vector per text: the mean over its tokens (padding left out) or the first token's state.
+def pool(states: Float[Tensor, "texts tokens dim"], how: Literal["mean", "cls"]) -> Float[Tensor, "texts dim"]:
+    """One vector per text: the mean over its tokens or the first token's state.
 
     The state of the first token is trained for the next-sentence task only and barely separates genes.
     """
-    if how == "cls":
-        return states[:, 0]
-    weight = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weight).sum(1) / weight.sum(1)
+    return states[:, 0] if how == "cls" else states.mean(1)
 
 
 class TextEncoder:
@@ -41,7 +38,7 @@ class TextEncoder:
     Texts longer than the model's positions are cut and counted. Raises DataError where the model cannot be read.
     """
 
-    batch = 32
+    batch = 64
 
     def __init__(
         self, model: str, pooling: Literal["mean", "cls"], precision: Precision = "fp32", remote_code: str = ""
@@ -63,14 +60,14 @@ class TextEncoder:
         # The lengths are asked for by name: a tokenizer file may bring its own, shorter truncation and fixed padding.
         with silent():
             full = tokenizer(list(inputs), truncation=False, padding=False)["input_ids"]
-            tokens = tokenizer(
-                list(inputs),
-                truncation=True,
-                max_length=longest,
-                padding="longest",
-                return_attention_mask=True,
-                return_tensors="pt",
-            )
+            known = tokenizer(list(inputs), truncation=True, max_length=longest, padding=False)["input_ids"]
         if cut := sum(len(text) > longest for text in full):
             log.info("%d of %d texts are longer than %d tokens; their ends are cut off", cut, len(full), longest)
-        return pool(self.files.states(model, tokens), tokens["attention_mask"], self.pooling).numpy()
+        rows = np.empty((len(known), self.dim), dtype=np.float32)
+        order = sorted(range(len(known)), key=lambda number: len(known[number]))
+        for _, same in groupby(order, key=lambda number: len(known[number])):
+            numbers = list(same)
+            tokens = torch.tensor(never_alone([known[number] for number in numbers]))  # all of one length: no padding
+            states = self.files.states(model, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)})
+            rows[numbers] = pool(states, self.pooling)[: len(numbers)].numpy()
+        return rows

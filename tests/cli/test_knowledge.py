@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -82,6 +83,9 @@ def test_features_from_the_service(
         place = saved["symbol"].tolist().index("OUT1")
         np.testing.assert_array_equal(saved["seq"][place], spectrum(dna("OUT1"), 3))
         assert saved["present_text"].sum() == 40
+        source = json.loads(str(saved["source"]))
+    origin = {"server": "127.0.0.1", "species": "homo_sapiens", "release": 115, "region": "gene"}
+    assert source["looked_up"] == [origin] and source["seq"]["encoder"] and "release 115" in said.out
     before = len(server.requests)
     assert main([*asked, "--offline", "-o", str(tmp_path / "g.npz")]) == 0
     assert len(server.requests) == before and (tmp_path / "g.npz").read_bytes() == (tmp_path / "f.npz").read_bytes()
@@ -101,6 +105,7 @@ def test_features_from_gtf_and_genome(screen: Path, tmp_path: Path, capsys: pyte
     assert main(["features", str(screen), *flags, *cache, "-o", str(tmp_path / "f.npz"), "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows["sequence"]["genes"] == rows["biotype"]["genes"] == 41 and rows["description"]["genes"] == 0
+    assert rows["all"]["source"] == {"genome": str(tmp_path / "genome.fa"), "region": "gene"}
     reverse = dna("OUT1")[::-1].translate(str.maketrans("ACGT", "TGCA"))
     with np.load(tmp_path / "f.npz") as saved:
         np.testing.assert_array_equal(saved["seq"][-1], spectrum(reverse, 5))
@@ -238,6 +243,7 @@ print(killed)
 def test_killed_at_twenty_random_moments_and_resumed_the_file_is_the_same(asked: list[str], tmp_path: Path) -> None:
     """Each time from an empty cache: fetch, encode text (MiniLM) and DNA, write; SIGKILL; go on."""
     run = [sys.executable, "-c", KILLED, json.dumps(asked), str(tmp_path)]
-    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # OpenMP's threads do not survive a fork: the child would wait
+    done = subprocess.run(run, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2], env=alone)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.splitlines()[-1]) >= 10
