@@ -20,7 +20,9 @@ import click
 from grape_dgl.cli.options import verbosity_options
 from grape_dgl.errors import GrapeError, did_you_mean
 
-COMMANDS = ("inspect", "datasets", "features", "build-graph", "train", "predict", "evaluate", "plot", "info")
+COMMANDS = (
+    *("inspect", "datasets", "features", "build-graph", "train", "predict", "evaluate", "plot", "benchmark", "info"),
+)
 SPIN = "3000"
 """How long a thread of GNU OpenMP spins before it sleeps: where other processes use the cores training is six times
 faster or more than with its default, where they are idle a tenth slower (measured on 2 cores)."""

@@ -85,13 +85,22 @@ def bootstrap(
         return Difference(None, None, None, 0, len(paired))
     values = found.to_numpy()
     units = [_units(groups[c]) if groups is not None else (c,) for c in found.index]
+    drawn = resampled(values, units, n, seed)
+    low, high = (None, None) if drawn is None else (float(q) for q in np.percentile(drawn, [2.5, 97.5]))
+    return Difference(float(values.mean()), low, high, len(found), len(paired) - len(found))
+
+
+def resampled(values: np.ndarray, units: Sequence[tuple[str, ...]], n: int = 2000, seed: int = 0) -> np.ndarray | None:
+    """Means of ``values`` [conditions] in ``n`` draws of their units (less those that miss every condition).
+
+    None with fewer than two conditions or units.
+    """
+    if len(values) < 2 or len({one for unit in units for one in unit}) < 2:
+        return None
     weights = _weights(units, n, np.random.default_rng(seed))
     total = weights.sum(axis=1)
-    drawn = total > 0  # a draw may miss every condition
-    low = high = None
-    if len({u for unit in units for u in unit}) > 1 and len(values) > 1:
-        low, high = (float(q) for q in np.percentile(weights[drawn] @ values / total[drawn], [2.5, 97.5]))
-    return Difference(float(values.mean()), low, high, len(found), len(paired) - len(found))
+    some = total > 0
+    return weights[some] @ values / total[some]
 
 
 def _units(group: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,174 @@
+"""One job of a suite: one model on one split of one data set, from fitting to scored rows in a file of its own."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import re
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from grape_dgl.config import SplitConfig
+from grape_dgl.data.splits import make_split
+from grape_dgl.errors import DataError, GrapeError
+from grape_dgl.evaluation.evaluate import evaluate
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.pipeline import observed_beside, peak_memory_mb, versions
+from grape_dgl.suite.models import Bench, make_model
+from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite, fingerprint
+from grape_dgl.writing import write_beside
+
+log = logging.getLogger("grape_dgl")
+
+COLUMNS = ("model", "kind", "data", "split", "seed", "condition", "seen", "metric", "value", "reason", "seconds",
+           "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
+"""Of the long table. A failed job is one row without condition and metric, its reason in ``reason``."""
+WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "configuration", "versions")
+"""Columns of text."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one worker does at a time."""
+
+    data: DataSpec
+    model: ModelSpec
+    split: SplitConfig
+    seed: int
+    exclude_targets: bool
+    fingerprint: str
+    """Of all of this: a changed specification is another job."""
+
+    @property
+    def name(self) -> str:
+        """Of its files: readable, and its own."""
+        words = (self.data.name, self.split.kind, f"{self.seed:03d}", self.model.name, self.fingerprint)
+        return ".".join(re.sub(r"[^\w+-]+", "-", word) for word in words)
+
+    def result(self, out: Path) -> Path:
+        """File of its rows, which is there when it is done."""
+        return out / "jobs" / f"{self.name}.parquet"
+
+    def row(self, **values: Any) -> dict[str, Any]:
+        """What stands in each of its rows."""
+        known = {"model": self.model.name, "kind": self.model.kind, "data": self.data.name, "split": self.split.kind}
+        return {**known, "seed": self.seed, "configuration": self.fingerprint, **values}
+
+
+def jobs_of(suite: Suite) -> list[Job]:
+    """Seed by seed, so that what an unfinished suite has done compares all models on the same splits."""
+    found = []
+    for seed in range(suite.seeds):
+        for data in suite.data:
+            for kind in suite.splits:
+                for model in suite.models:
+                    if (model.seeds is None or seed < model.seeds) and (not model.data or data.name in model.data):
+                        split = SplitConfig(kind=kind)
+                        parts = (data, model.kind, model.options, split, seed, suite.exclude_targets)
+                        found.append(Job(data, model, split, seed, suite.exclude_targets, fingerprint(*parts)))
+    return found
+
+
+def run_job(job: Job, bench: Bench, out: Path) -> None:
+    """Fit, predict, score and write the rows. A failure of the model or its input is a row that says why.
+
+    Predictions are kept for seed 0, and what the model wrote, for the report.
+    """
+    folder = out / "models" / job.name
+    try:
+        table = _scored(job, bench, folder, out)
+    except Exception as error:  # a job of hours must not take the others with it; the trace is kept beside the row
+        reason = str(error) if isinstance(error, GrapeError) else f"{type(error).__name__}: {error}"
+        if not isinstance(error, GrapeError):
+            trace = "".join(traceback.format_exception(error))
+            write_beside(job.result(out).with_suffix(".log"), lambda path: path.write_text(trace, encoding="utf-8"))
+        write_failure(job, out, " ".join(reason.split()))
+        return
+    finally:
+        if job.seed:
+            shutil.rmtree(folder, ignore_errors=True)
+    _write(table, job.result(out))
+
+
+def write_failure(job: Job, out: Path, reason: str) -> None:
+    """The one row of a job that failed."""
+    _write(pd.DataFrame([job.row(condition="", metric="", reason=reason)]), job.result(out))
+
+
+def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
+    screen = bench.screen
+    split = make_split(screen.conditions, job.split, job.seed)
+    control = screen.control_halves(job.seed)
+    bench.features  # noqa: B018  read before the clock starts, as every model may use them
+    gc.collect()
+    _reset_peak()
+    started = time.monotonic()
+    model = make_model(job.model, bench, job.seed, folder)
+    model.fit(screen, split, control)
+    change = model.predict(split.test)
+    seconds = time.monotonic() - started
+    peak = getattr(model, "peak_memory_mb", None) or _peak()
+    if job.seed == 0:
+        bare = Predictions(
+            conditions=split.test, genes=screen.genes.symbol[: screen.genes.measured], change=change,
+            control=screen.control_mean(control.model), expected=change, info={"model": job.model.name, "seed": 0},
+        )  # fmt: skip
+        observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
+    scores = evaluate(
+        screen, control, {job.model.name: change}, split.test, job.seed, exclude_targets=job.exclude_targets
+    )
+    trials = getattr(model, "trials", 0)
+    return scores.assign(
+        **job.row(
+            seconds=getattr(model, "seconds", None) or seconds,
+            peak_memory_mb=peak,
+            seen=[split.classes.get(name, "") for name in scores["condition"]],
+            tuned=bool(trials) or job.model.kind == "GRAPE",
+            trials=trials,
+            versions=json.dumps(versions(), sort_keys=True),
+        )
+    )
+
+
+def collect(jobs: Sequence[Job], out: Path) -> pd.DataFrame:
+    """The long table of the jobs that are done, one row per model, data set, split, seed, condition and metric."""
+    parts = [pd.read_parquet(path) for job in jobs if (path := job.result(out)).is_file()]
+    if not parts:
+        raise DataError(f"no job of the suite is done in '{out}'")
+    table = pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
+    return table.assign(**{column: table[column].fillna("").astype("category") for column in WORDS})
+
+
+def failures(table: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
+    """The rows of failed jobs."""
+    yield from table[table["metric"] == ""].to_dict("records")
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    write_beside(path, lambda beside: table.reindex(columns=list(COLUMNS)).to_parquet(beside, index=False))
+
+
+def _reset_peak() -> None:
+    """Let the peak of this process's memory start from here, where the system can (Linux)."""
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        except OSError:
+            log.debug("the peak of the memory cannot be reset here")
+
+
+def _peak() -> float | None:
+    if sys.platform != "linux":
+        return peak_memory_mb()
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return round(int(found.group(1)) / 1024, 1) if found else None

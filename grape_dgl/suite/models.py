@@ -1,0 +1,140 @@
+"""The models of a suite, made from their specification; GRAPE as one of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grape_dgl.baselines.additive import AdditiveBaseline
+from grape_dgl.baselines.control import ControlBaseline
+from grape_dgl.baselines.kernel_ridge import (
+    Kernel,
+    KernelRidgeBaseline,
+    TunedKernelRidgeBaseline,
+    identity_kernel,
+    jaccard_kernel,
+    linear_kernel,
+)
+from grape_dgl.baselines.linear import LinearBaseline
+from grape_dgl.baselines.mean import MeanBaseline
+from grape_dgl.baselines.neighbours import NeighboursBaseline
+from grape_dgl.baselines.protocol import Model
+from grape_dgl.config import Config, FeatureConfig
+from grape_dgl.data.annotation import Annotation
+from grape_dgl.data.catalog import resolve
+from grape_dgl.data.read import read_screen
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.data.splits import Split
+from grape_dgl.data.vectors import Features
+from grape_dgl.errors import DataError
+from grape_dgl.evaluation.null import null_screen
+from grape_dgl.features.encode import encode
+from grape_dgl.graph.go import read_go
+from grape_dgl.graph.prior_spec import read_prior
+from grape_dgl.pipeline import joined, train
+from grape_dgl.suite.spec import DataSpec, ModelSpec
+
+
+class Bench:
+    """One data set with everything that models of it need, read and encoded when first asked for."""
+
+    def __init__(self, spec: DataSpec, cache: Path) -> None:
+        self.spec, self.cache = spec, cache
+
+    @cached_property
+    def screen(self) -> Screen:
+        spec = self.spec
+        source = resolve(spec.path, cache=self.cache)
+        annotation = Annotation.from_files([*spec.annotation, *source.annotation], [*spec.sequences, *source.sequences])
+        try:
+            screen = read_screen(source.path, annotation=annotation, **spec.read)
+        except TypeError as error:
+            raise DataError(f"data set '{spec.name}': 'read' does not fit read_screen: {error}") from error
+        return null_screen(screen, spec.null_conditions, spec.null_cells, 0) if spec.null_conditions else screen
+
+    @cached_property
+    def features(self) -> dict[str, Features]:
+        """Text and DNA by the default encoders."""
+        return encode(self.screen.genes, FeatureConfig(), self.cache / "features")
+
+    def kernel(self, name: str) -> Kernel:
+        """A kernel by its name in a suite. Raises DataError where the data set lacks what it needs."""
+        if name == "identity":
+            return identity_kernel
+        if name == "go":
+            if not self.spec.go:
+                raise DataError(f"data set '{self.spec.name}' names no GO file, which the kernel 'go' needs")
+            return jaccard_kernel(self._terms)
+        if name not in self.features:
+            raise DataError(f"no gene of data set '{self.spec.name}' has what the kernel '{name}' needs")
+        return linear_kernel(self.features[name].values, self.features[name].present)
+
+    @cached_property
+    def _terms(self) -> Any:
+        return read_go(Path(self.spec.go), self.screen.genes, None)
+
+
+def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
+    """The model of ``spec``, untrained; ``folder`` is where it may leave what it makes."""
+    options = dict(spec.options)
+    if spec.kind == "GRAPE":
+        return GrapeModel(spec.name, bench, seed, folder, **options)
+    if spec.kind == "peer":
+        from grape_dgl.suite.peers import peer_model
+
+        return peer_model(spec.name, bench, seed, folder, **options)
+    if spec.kind == "neighbours":
+        return NeighboursBaseline(bench.kernel(options.get("kernel", "text")), options.get("k", 5), spec.name)
+    if spec.kind == "kernel_ridge_fixed":
+        kernels = [bench.kernel(name) for name in options["kernels"]]
+        return KernelRidgeBaseline(kernels, float(options["penalty"]), spec.name)
+    if spec.kind == "kernel_ridge":
+        return TunedKernelRidgeBaseline({name: bench.kernel(name) for name in options["kernels"]}, spec.name)
+    made: Model = {
+        "control": ControlBaseline,
+        "mean": MeanBaseline,
+        "additive": AdditiveBaseline,
+        "linear": lambda: LinearBaseline(joined(bench.features)),
+    }[spec.kind]()
+    made.name = spec.name
+    return made
+
+
+class GrapeModel(Model):
+    """GRAPE by the main job, in a run folder of its own; early stopping on the validation conditions.
+
+    The seed of the split is that of the model and of the halves of the controls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        bench: Bench,
+        seed: int,
+        folder: Path,
+        preset: str = "default",
+        settings: Sequence[str] = (),
+        priors: Sequence[str] = (),
+    ) -> None:
+        self.name, self._bench, self._folder = name, bench, folder
+        self._config = Config.resolve(preset=preset, settings=settings, training={"seed": seed})
+        self._priors = [read_prior(one, bench.screen, seed) for one in priors]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The whole configuration."""
+        return self._config.to_dict()
+
+    def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
+        cache = self._bench.cache / "features"
+        self._run = train(screen, self._folder, self._config, split, priors=self._priors, cache=cache, force=True)
+        if json.loads((self._folder / "metrics.json").read_text(encoding="utf-8"))["interrupted"]:
+            raise KeyboardInterrupt  # a training cut short is no result
+
+    def predict(self, conditions: Sequence[str]) -> np.ndarray:
+        return self._run.predict(conditions).change

@@ -1,0 +1,125 @@
+"""Workers that do the jobs of a suite: what is done stays done, and a worker that dies costs its job only."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tqdm import tqdm
+
+from grape_dgl.suite.jobs import Job, run_job, write_failure
+from grape_dgl.suite.models import Bench
+
+log = logging.getLogger("grape_dgl")
+
+_SPAWN = multiprocessing.get_context("spawn")
+GRACE = 3.0
+"""Seconds that a worker has to end what it started."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    job: Job | None = None
+
+    def give(self, job: Job | None) -> None:
+        """The next job; None: none is left."""
+        self.job = job
+        self.pipe.send(job)
+
+
+def run_jobs(jobs: Sequence[Job], out: Path, cache: Path, workers: int = 1) -> None:
+    """Do ``jobs`` in ``workers`` processes, which share the cores; each job writes its own file in ``out``.
+
+    A worker that dies (killed, out of memory) leaves a row that says so, and another takes its place. Ctrl-C ends the
+    workers: their jobs in hand are lost.
+    """
+    todo = list(jobs)[::-1]
+    threads = max((os.cpu_count() or 1) // workers, 1)
+    alive: list[_Worker] = []
+    with tqdm(total=len(todo), desc="benchmark", unit="job", file=sys.stderr) as bar:
+        try:
+            for _ in range(min(workers, len(todo))):
+                alive.append(_hire(out, cache, threads))
+                alive[-1].give(todo.pop())
+            while alive:
+                for ready in wait([worker.pipe for worker in alive]):
+                    worker = next(one for one in alive if one.pipe is ready)
+                    died = _died(worker)
+                    assert worker.job is not None
+                    if died:
+                        write_failure(worker.job, out, died)
+                        alive.remove(worker)
+                        if todo:
+                            worker = _hire(out, cache, threads)
+                            alive.append(worker)
+                    bar.set_postfix_str(worker.job.name.rsplit(".", 1)[0] if worker.job else "")
+                    bar.update()
+                    if todo:
+                        worker.give(todo.pop())
+                    elif not died:
+                        worker.give(None)
+                        worker.process.join()
+                        alive.remove(worker)
+        finally:
+            for worker in alive:
+                worker.process.terminate()
+            for worker in alive:
+                worker.process.join(GRACE)
+                worker.process.kill()
+
+
+def _hire(out: Path, cache: Path, threads: int) -> _Worker:
+    mine, its = _SPAWN.Pipe()
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ |= dict.fromkeys(THREADS, str(threads))  # read when the worker loads its libraries
+    try:
+        process = _SPAWN.Process(target=_work, args=(its, out, cache, log.getEffectiveLevel()), daemon=False)
+        process.start()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+    its.close()  # so that its end is seen where the worker dies
+    return _Worker(process, mine)
+
+
+def _died(worker: _Worker) -> str:
+    """Why the worker is dead; "" where it says that its job is done."""
+    try:
+        worker.pipe.recv()
+    except EOFError:
+        worker.process.join()
+        code = worker.process.exitcode
+        return f"the worker died ({f'signal {-code}' if code is not None and code < 0 else f'exit code {code}'})"
+    return ""
+
+
+def _work(pipe: Connection, out: Path, cache: Path, level: int) -> None:
+    """A worker: jobs from the pipe until there is none, with the data sets it has read."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C is for the parent, which ends its workers
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what a job has started is ended with it
+    log.setLevel(max(level, logging.WARNING))
+    benches: list[Bench] = []
+    try:
+        while (job := pipe.recv()) is not None:
+            bench = next((one for one in benches if one.spec == job.data), None)
+            if bench is None:
+                benches.append(bench := Bench(job.data, cache))
+            run_job(job, bench, out)
+            pipe.send(job.name)
+    except (EOFError, BrokenPipeError):  # the parent is gone
+        return

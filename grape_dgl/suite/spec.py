@@ -1,0 +1,210 @@
+"""What a benchmark runs: a TOML file of models, data sets, split kinds and seeds, checked once at the door."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from grape_dgl.config import SplitKind
+from grape_dgl.errors import ConfigError, did_you_mean
+
+KINDS = (
+    *("control", "mean", "additive", "linear", "neighbours"),
+    *("kernel_ridge_fixed", "kernel_ridge", "GRAPE", "peer"),
+)
+"""Kinds of models."""
+SIMPLE = ("additive", "linear", "neighbours", "kernel_ridge_fixed", "kernel_ridge")
+"""Kinds among which the best simple model is looked for."""
+OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "neighbours": ("kernel", "k"),
+    "kernel_ridge_fixed": ("kernels", "penalty"),
+    "kernel_ridge": ("kernels",),
+    "GRAPE": ("preset", "settings", "priors"),
+    "peer": ("folder", "settings"),
+}
+"""Kind -> what it may be told."""
+KERNELS = ("identity", "text", "seq", "go")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """One data set, and what is known about its genes."""
+
+    name: str
+    path: str
+    """A file, or a name of the catalog."""
+    annotation: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    go: str = ""
+    """GO annotation for the kernel ``go`` and for peers that need it."""
+    read: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of ``read_screen``."""
+    null_conditions: int = 0
+    """Above 0: control cells only, so many fake conditions of them (null test)."""
+    null_cells: int = 30
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model: its name in tables, its kind, and what it is told."""
+
+    name: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seeds: int | None = None
+    """So many of the suite's seeds only."""
+    data: tuple[str, ...] = ()
+    """These data sets only."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark."""
+
+    name: str
+    data: tuple[DataSpec, ...]
+    models: tuple[ModelSpec, ...]
+    splits: tuple[SplitKind, ...]
+    seeds: int
+    """Seeds 0, 1, ... of the splits, of the halves of the controls and of the models."""
+    exclude_targets: bool = False
+
+    @classmethod
+    def read(cls, path: str | Path, folders: Sequence[Path] = ()) -> Suite:
+        """The suite of a TOML file. Files are looked for beside it, then in ``folders``.
+
+        Raises ConfigError for what is missing, unknown or of a wrong type.
+        """
+        path = Path(path)
+        try:
+            tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"cannot read the suite '{path}': {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"the suite '{path}' is not TOML: {error}") from error
+        where = f"suite '{path}'"
+        _known(tree, ("name", "splits", "seeds", "exclude_targets", "data", "model"), where)
+        places = (path.parent, *folders)
+        suite = cls(
+            name=_get(tree, "name", str, where, path.stem),
+            data=tuple(_data(entry, places, where) for entry in _get(tree, "data", list, where)),
+            models=tuple(_model(entry, places, where) for entry in _get(tree, "model", list, where)),
+            splits=tuple(_get(tree, "splits", list, where, ["condition"])),
+            seeds=_get(tree, "seeds", int, where, 1),
+            exclude_targets=_get(tree, "exclude_targets", bool, where, False),
+        )
+        suite._check(where)
+        return suite
+
+    def _check(self, where: str) -> None:
+        for what, names in (("data set", self.data), ("model", self.models)):
+            if not names:
+                raise ConfigError(f"{where} has no {what}; expected at least one [[{what.split()[0]}]]")
+            twice = [name for name, number in Counter(one.name for one in names).items() if number > 1]
+            if twice:
+                raise ConfigError(f"{where}: two entries are called '{twice[0]}'; give each {what} its own name")
+        kinds = [kind for kind in get_args(SplitKind) if kind != "custom"]
+        for kind in self.splits:
+            if kind not in kinds:
+                raise ConfigError(f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}")
+        if self.seeds < 1 or not self.splits:
+            raise ConfigError(f"{where}: {self.seeds} seeds and {len(self.splits)} splits; expected at least one each")
+        known = [one.name for one in self.data]
+        for model in self.models:
+            for name in model.data:
+                if name not in known:
+                    raise ConfigError(f"{where}: model '{model.name}' names no data set: '{name}'")
+
+
+def fingerprint(*parts: Any) -> str:
+    """16 hex digits of what decides a result; dataclasses count by their fields."""
+    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _data(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> DataSpec:
+    names = [one.name for one in dataclasses.fields(DataSpec)]
+    _known(entry, names, f"{where}, data")
+    where = f"{where}, data set '{entry.get('name', '?')}'"
+    spec = DataSpec(
+        name=_get(entry, "name", str, where),
+        path=_find(_get(entry, "path", str, where), places),
+        annotation=tuple(_find(str(one), places) for one in _get(entry, "annotation", list, where, [])),
+        sequences=tuple(_find(str(one), places) for one in _get(entry, "sequences", list, where, [])),
+        go=_find(_get(entry, "go", str, where, ""), places),
+        read=_get(entry, "read", dict, where, {}),
+        null_conditions=_get(entry, "null_conditions", int, where, 0),
+        null_cells=_get(entry, "null_cells", int, where, 30),
+    )
+    if not re.fullmatch(r"[\w.-]+", spec.name):
+        raise ConfigError(f"{where}: expected a name of letters, digits, '-', '_', '.'")
+    return spec
+
+
+def _model(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> ModelSpec:
+    kind = _get(entry, "kind", str, f"{where}, model", str(entry.get("name", "")))
+    if kind not in KINDS:
+        raise ConfigError(f"{where}: unknown kind of model '{kind}'{did_you_mean(kind, KINDS)}; {', '.join(KINDS)}")
+    where = f"{where}, model '{entry.get('name', kind)}'"
+    allowed = OPTIONS.get(kind, ())
+    _known(entry, ("name", "kind", "seeds", "data", *allowed), where)
+    options = {name: entry[name] for name in allowed if name in entry}
+    for name in ("kernels", "settings", "priors"):
+        options |= {name: tuple(map(str, _get(entry, name, list, where)))} if name in options else {}
+    if "priors" in options:
+        options["priors"] = tuple(_prior(one, places) for one in options["priors"])
+    for kernel in (*options.get("kernels", ()), *([options["kernel"]] if "kernel" in options else [])):
+        if kernel not in KERNELS:
+            raise ConfigError(f"{where}: unknown kernel '{kernel}'{did_you_mean(str(kernel), KERNELS)}")
+    if kind in ("kernel_ridge_fixed", "kernel_ridge") and not options.get("kernels"):
+        raise ConfigError(f"{where}: expected kernels, some of {', '.join(KERNELS)}")
+    if kind == "kernel_ridge_fixed" and not isinstance(options.get("penalty"), float | int):
+        raise ConfigError(f"{where}: expected a penalty, such as 0.1")
+    if kind == "peer":
+        options["folder"] = _find(_get(entry, "folder", str, where), places)
+    seeds = entry.get("seeds")
+    return ModelSpec(
+        name=_get(entry, "name", str, where, kind),
+        kind=kind,
+        options=options,
+        seeds=None if seeds is None else _get(entry, "seeds", int, where),
+        data=tuple(_get(entry, "data", list, where, [])),
+    )
+
+
+def _prior(spec: str, places: Sequence[Path]) -> str:
+    """``NAME=FILE,...`` with the file found."""
+    name, sign, rest = spec.partition("=")
+    file, comma, settings = rest.partition(",")
+    return f"{name}{sign}{_find(file, places)}{comma}{settings}" if sign else spec
+
+
+def _find(name: str, places: Sequence[Path]) -> str:
+    """The file of this name in the first place that has it, else the name itself."""
+    found = [place / name for place in places if name and (place / name).exists()]
+    return str(found[0].resolve()) if found else name
+
+
+def _known(entry: Any, names: Sequence[str], where: str) -> None:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where} is {entry!r}; expected a table")
+    for name in entry:
+        if name not in names:
+            raise ConfigError(f"{where}: unknown entry '{name}'{did_you_mean(name, names)}")
+
+
+def _get(entry: Mapping[str, Any], name: str, kind: type, where: str, default: Any = None) -> Any:
+    value = entry.get(name, default)
+    if value is None:
+        raise ConfigError(f"{where}: '{name}' is missing")
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: '{name}' is {value!r}; expected {kind.__name__}")
+    return value

@@ -1,0 +1,114 @@
+"""What a long table says: means over conditions with intervals, paired differences with Holm's correction, ranks, cost.
+
+Conditions are the sample: a condition is first averaged over the splits it appears in. Where conditions combine genes,
+the genes are resampled, since combinations that share one are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from grape_dgl.data.conditions import targets
+from grape_dgl.evaluation.metrics import METRICS
+from grape_dgl.evaluation.summary import resampled
+from grape_dgl.suite.spec import SIMPLE
+
+KEYS = ["data", "split", "metric"]
+DRAWS = 2000
+
+
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set, split, metric and model.
+
+    Columns: ``mean`` with ``low`` and ``high`` (95 % bootstrap interval), ``n`` conditions and ``n_undefined`` scores,
+    ``splits``; ``minus_mean`` and ``minus_best_simple`` with their intervals (``_low``, ``_high``) and ``_p``, which is
+    two-sided by the bootstrap and corrected over the models by Holm; ``best_simple``, the simple model that is best
+    on average; ``rank``, averaged over conditions (1 is best). Failed jobs are not scores: see `costs`.
+    """
+    scores = table[table["metric"] != ""]
+    rows = [row for _, part in scores.groupby(KEYS, observed=True, sort=False) for row in _compared(part)]
+    return pd.DataFrame(rows)
+
+
+def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The models on one data set, split and metric."""
+    by_split = part.pivot_table(
+        index=["condition", "seed"], columns="model", values="value", observed=True, dropna=False, sort=False
+    )
+    each = by_split.groupby("condition", observed=True).mean()
+    metric = str(part["metric"].iloc[0])
+    sign = -1.0 if _card(metric).best == "low" else 1.0
+    kinds = part.drop_duplicates("model").set_index("model")["kind"]
+    simple = [model for model in each if kinds[model] in SIMPLE]
+    best = (sign * each[simple].mean()).idxmax() if simple and each[simple].notna().any(axis=None) else ""
+    ranks = (-sign * each).rank(axis=1).mean()
+    references = {"minus_mean": "mean" if "mean" in each else "", "minus_best_simple": best}
+    found = {}
+    for model in each:
+        values = each[model].dropna()
+        mean, low, high, _ = _interval(values)
+        of_model = part[part["model"] == model]
+        row = {name: part[name].iloc[0] for name in KEYS} | {
+            "model": model, "mean": mean, "low": low, "high": high, "n": len(values),
+            "n_undefined": int(of_model["value"].isna().sum()), "splits": int(of_model["seed"].nunique()),
+            "rank": float(ranks[model]), "best_simple": best,
+        }  # fmt: skip
+        for name, reference in references.items():
+            if reference and model != reference:  # on the splits that both have
+                paired = (by_split[model] - by_split[reference]).groupby("condition", observed=True).mean().dropna()
+                row |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), _interval(paired), strict=True))
+        found[model] = row
+    for name in references:
+        asked = [model for model, row in found.items() if np.isfinite(row.get(f"{name}_p", np.nan))]
+        for model, p in zip(asked, holm([found[model][f"{name}_p"] for model in asked]), strict=True):
+            found[model][f"{name}_p"] = p
+    yield from found.values()
+
+
+def _interval(values: pd.Series) -> tuple[float, float, float, float]:
+    """Mean, 95 % interval, and two-sided p that it is 0, of values by condition; NaN where there are too few."""
+    nothing = float("nan")
+    if values.empty:
+        return nothing, nothing, nothing, nothing
+    drawn = resampled(values.to_numpy(), [targets(str(name)) for name in values.index], DRAWS)
+    mean = float(values.mean())
+    if drawn is None:
+        return mean, nothing, nothing, nothing
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    side = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    return mean, float(low), float(high), float(min(1.0, 2 * (side + 1) / (len(drawn) + 1)))
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's step-down correction of p-values (Holm 1979)."""
+    order = np.argsort(p)
+    steps = np.array(p)[order] * np.arange(len(p), 0, -1)
+    found = np.empty(len(p))
+    found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return found
+
+
+def costs(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set and model: median seconds and peak memory of its jobs, its tuning, jobs done and failed."""
+    jobs = table.drop_duplicates(["data", "split", "seed", "model"])
+    rows = []
+    for (data, model), part in jobs.groupby(["data", "model"], observed=True, sort=False):
+        failed = part[part["metric"] == ""]
+        rows.append({
+            "data": data, "model": model, "seconds": part["seconds"].median(),
+            "peak_memory_mb": part["peak_memory_mb"].median(), "tuned": bool(part["tuned"].max() or False),
+            "trials": int(part["trials"].max() or 0) if part["trials"].notna().any() else 0,
+            "jobs": len(part), "failed": len(failed), "reasons": sorted(set(failed["reason"].astype(str))),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _card(metric: str) -> Any:
+    """The card of a metric, whatever genes and controls its name says."""
+    names: Mapping[str, Any] = METRICS
+    known = [name for name in names if metric == name or metric.startswith(f"{name}_")]
+    return names[max(known, key=len)]
