@@ -26,8 +26,8 @@ class AdditiveBaseline(Model):
         conditions = [*split.train, *split.val]
         changes = training_changes(screen, conditions, control)
         self._single = {name: row for name, row in zip(conditions, changes, strict=True) if len(targets(name)) == 1}
-        self._other = np.mean(list(self._single.values()) if self._single else changes, axis=0)
+        self._other: np.ndarray = np.mean(list(self._single.values()) if self._single else changes, axis=0)
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
-        sums = [sum(self._single.get(gene, self._other) for gene in targets(name)) for name in conditions]
+        sums = [np.sum([self._single.get(gene, self._other) for gene in targets(name)], axis=0) for name in conditions]
         return np.array(sums, dtype=np.float32)

@@ -81,7 +81,7 @@ class Ensembl:
     @property
     def origin(self) -> dict[str, Any]:
         """Server, species, release of the last look_up, and which DNA."""
-        return {"server": self._server, "species": self.species, "release": self.release} | self._dna
+        return {"server": self._server, "species": self.species, "release": self.release, **self._dna}
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """What Ensembl says about genes, found by the names asked for and by the names Ensembl has for them.

@@ -63,7 +63,7 @@ class GenomeSequences:
     @property
     def origin(self) -> dict[str, Any]:
         """FASTA file, and which DNA."""
-        return {"genome": str(self._fasta)} | region_note(self._region, self._upstream, self._downstream)
+        return {"genome": str(self._fasta), **region_note(self._region, self._upstream, self._downstream)}
 
     def look_up(self, symbols: Sequence[str], ensembl: Sequence[str]) -> Source:
         """Records with id, symbol and sequence of those of the genes [genes] that are known.

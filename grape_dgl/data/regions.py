@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 Region = Literal["gene", "transcript", "promoter"]
@@ -19,6 +20,6 @@ def promoter_span(start: int, end: int, strand: int, upstream: int, downstream: 
     return end - downstream + 1, end + upstream
 
 
-def region_note(region: Region, upstream: int, downstream: int) -> dict[str, str | int]:
+def region_note(region: Region, upstream: int, downstream: int) -> Mapping[str, str | int]:
     """What identifies the DNA, for notes."""
     return {"region": region} | ({"upstream": upstream, "downstream": downstream} if region == "promoter" else {})

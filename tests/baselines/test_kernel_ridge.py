@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import scipy.sparse as sp
 from evaluation.screens import norman, simulated
 from sklearn.kernel_ridge import KernelRidge
 
-from grape_dgl.baselines.kernel_ridge import KernelRidgeBaseline, identity_kernel, jaccard_kernel, linear_kernel
+from grape_dgl.baselines.kernel_ridge import (
+    KernelRidgeBaseline,
+    TunedKernelRidgeBaseline,
+    identity_kernel,
+    jaccard_kernel,
+    linear_kernel,
+)
 from grape_dgl.config import SplitConfig
 from grape_dgl.data.splits import Split, make_split
 
@@ -71,3 +78,42 @@ def test_reference_row_of_the_additive_model(shared_data: Callable[[str], Path],
         for name, change in zip(split.test, model.predict(split.test), strict=True):
             scores.append(np.corrcoef(change, screen.mean(name) - reference)[0, 1])
     assert np.mean(scores) == pytest.approx(wanted, abs=0.03)
+
+
+def test_tuned_chooses_inside_the_training_part_and_equals_the_fixed_one() -> None:
+    """The choice is that of a plain loop over inner splits, mixtures and penalties; test cells play no part in it."""
+    names = [f"G{i:02d}" for i in range(12)] + ["G00+G01", "G02+G03", "G04+G05"]
+    screen = simulated(names, cells=30)
+    split = make_split(screen.conditions, SplitConfig(kind="gene"), 0)
+    control = screen.control_halves(0)
+    rng = np.random.default_rng(0)
+    noise = linear_kernel(rng.normal(size=(60, 5)), np.ones(60, dtype=bool))
+    kernels = {"identity": identity_kernel, "noise": noise}
+    model = TunedKernelRidgeBaseline(kernels)
+    model.fit(screen, split, control)
+    assert model.trials == 3 * 7 and model.chosen is not None
+
+    conditions = sorted((*split.train, *split.val))
+    errors = {}
+    for mixture in (("identity",), ("noise",), ("identity", "noise")):
+        for penalty in model.PENALTIES:
+            total = 0.0
+            for seed in range(model.INNER):
+                inner = make_split(conditions, SplitConfig(kind="gene", train=0.8, validation=0.0), seed)
+                fixed = KernelRidgeBaseline([kernels[name] for name in mixture], penalty)
+                fixed.fit(screen, inner, control)
+                truth = [screen.mean(c) - screen.control_mean(control.model, c) for c in inner.test]
+                total += float(np.square(fixed.predict(inner.test) - np.array(truth)).mean())
+            errors[mixture, penalty] = total
+    assert model.chosen == min(errors, key=errors.__getitem__)
+    fixed = KernelRidgeBaseline([kernels[name] for name in model.chosen[0]], model.chosen[1])
+    fixed.fit(screen, split, control)
+    np.testing.assert_array_equal(model.predict(split.test), fixed.predict(split.test))
+
+    other = screen.expression.copy().tolil()
+    for name in split.test:
+        other[screen.cells(name)] = 0
+    blind = dataclasses.replace(screen, expression=other.tocsr())
+    again = TunedKernelRidgeBaseline(kernels)
+    again.fit(blind, split, control)
+    np.testing.assert_array_equal(again.predict(split.test), model.predict(split.test))

@@ -1,0 +1,103 @@
+"""A suite's TOML file: what it says, where its files are found, and one line for everything that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from grape_dgl.errors import ConfigError
+from grape_dgl.suite.jobs import jobs_of
+from grape_dgl.suite.spec import Suite
+
+GOOD = """
+name = "mine"
+splits = ["condition", "gene"]
+seeds = 3
+
+[[data]]
+name = "one"
+path = "cells.h5ad"
+annotation = ["genes.tsv"]
+
+[[data]]
+name = "two"
+path = "demo"
+
+[[model]]
+name = "mean"
+
+[[model]]
+name = "GO"
+kind = "kernel_ridge_fixed"
+kernels = ["go"]
+penalty = 0.1
+seeds = 1
+
+[[model]]
+name = "GRAPE"
+settings = ["model.hidden=64"]
+priors = ["go=terms.gaf,neighbours=5", "coexpression"]
+data = ["two"]
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "suite.toml").write_text(text, encoding="utf-8")
+    return folder / "suite.toml"
+
+
+def test_files_beside_the_suite_and_in_folders(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("cells.h5ad", "data/genes.tsv", "data/terms.gaf"):
+        (tmp_path / name).touch()
+    suite = Suite.read(write(tmp_path, GOOD), [tmp_path / "data"])
+    one, two = suite.data
+    assert one.path == str(tmp_path / "cells.h5ad") and one.annotation == (str(tmp_path / "data" / "genes.tsv"),)
+    assert two.path == "demo"
+    assert suite.models[2].options["priors"] == (f"go={tmp_path / 'data' / 'terms.gaf'},neighbours=5", "coexpression")
+
+
+def test_jobs_are_all_combinations_that_are_wanted(tmp_path: Path) -> None:
+    """mean: 2 data sets x 2 splits x 3 seeds; GO: one seed; GRAPE: one data set. Whatever decides a result names it."""
+    suite = Suite.read(write(tmp_path, GOOD))
+    jobs = jobs_of(suite)
+    count = {name: sum(job.model.name == name for job in jobs) for name in ("mean", "GO", "GRAPE")}
+    assert count == {"mean": 12, "GO": 4, "GRAPE": 6} and len({job.name for job in jobs}) == len(jobs)
+    assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
+    changed = jobs_of(Suite.read(write(tmp_path, GOOD.replace("penalty = 0.1", "penalty = 0.2"))))
+    differ = {old.model.name for old, new in zip(jobs, changed, strict=True) if old.fingerprint != new.fingerprint}
+    assert differ == {"GO"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "mine"', 'nmae = "mine"', "unknown entry 'nmae'; did you mean 'name'"),
+        ('splits = ["condition", "gene"]', 'splits = ["genes"]', "unknown split 'genes'; did you mean 'gene'"),
+        ("seeds = 3", "seeds = 0", "expected at least one"),
+        ("seeds = 3", 'seeds = "3"', "'seeds' is '3'; expected int"),
+        ('path = "cells.h5ad"', "", "data set 'one': 'path' is missing"),
+        ('name = "two"', 'name = "one"', "called 'one'"),
+        ('name = "two"', 'name = "../two"', "expected a name of letters"),
+        ('name = "mean"', 'name = "maen"', "unknown kind of model 'maen'; did you mean 'mean'"),
+        ('kernels = ["go"]', 'kernels = ["GO"]', "unknown kernel 'GO'; did you mean 'go'"),
+        ('kernels = ["go"]', "", "expected kernels"),
+        ("penalty = 0.1", "", "expected a penalty"),
+        ('settings = ["model.hidden=64"]', "penalty = 1", "unknown entry 'penalty'"),
+        ('data = ["two"]', 'data = ["three"]', "'three'"),
+        ("[[model]]", "[[model", "not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(ConfigError) as caught:
+        Suite.read(write(tmp_path, GOOD.replace(old, new, 1)))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_no_file_and_nothing_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the suite"):
+        Suite.read(tmp_path / "none.toml")
+    with pytest.raises(ConfigError, match="no model"):
+        Suite.read(write(tmp_path, "model = []\n" + GOOD[: GOOD.index("[[model]]")]))

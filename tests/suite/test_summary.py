@@ -1,0 +1,93 @@
+"""Means, intervals, corrected differences, ranks and costs of a long table, by hand and against scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from grape_dgl.suite.jobs import COLUMNS
+from grape_dgl.suite.summary import costs, holm, summarise
+
+
+def table(scores: dict[str, dict[tuple[str, int], float]], metric: str = "pcc_delta") -> pd.DataFrame:
+    """Model -> (condition, seed) -> value."""
+    kinds = {"control": "control", "mean": "mean", "linear": "linear", "additive": "additive"}
+    rows = [
+        {"model": model, "kind": kinds.get(model, "GRAPE"), "data": "d", "split": "condition", "seed": seed,
+         "condition": condition, "metric": metric, "value": value, "seconds": 2.0 + seed, "peak_memory_mb": 10.0,
+         "tuned": model == "GRAPE", "trials": 0, "reason": ""}
+        for model, values in scores.items() for (condition, seed), value in values.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+
+
+def test_a_condition_counts_once() -> None:
+    """A is tested three times and B once: the mean over conditions is 5, not the mean over rows (3.5)."""
+    found = summarise(table({"mean": {("A", 0): 1.0, ("A", 1): 2.0, ("A", 2): 3.0, ("B", 0): 8.0}})).iloc[0]
+    assert found["mean"] == 5.0 and found["n"] == 2 and found["splits"] == 3 and 2 <= found["low"] <= found["high"] <= 8
+
+
+def test_differences_are_paired_on_shared_splits() -> None:
+    """GRAPE ran on seed 0 only; its difference does not look at the mean's score on seed 1."""
+    names = [f"c{i}" for i in range(30)]
+    draw = np.random.default_rng(0).normal(size=30)
+    mean = {(name, 0): float(value) for name, value in zip(names, draw, strict=True)}
+    grape = {key: value + 0.5 for key, value in mean.items()}
+    mean |= {(name, 1): 100.0 for name in names}
+    found = summarise(table({"mean": mean, "GRAPE": grape})).set_index("model").loc["GRAPE"]
+    assert found["minus_mean"] == pytest.approx(0.5) == found["minus_mean_low"] == found["minus_mean_high"]
+    assert found["minus_mean_p"] == pytest.approx(2 / 2001)
+
+
+def test_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).normal(size=40)
+    scores = {(f"c{i}", 0): float(value) for i, value in enumerate(values)}
+    found = summarise(table({"mean": scores})).iloc[0]
+    other = stats.bootstrap((values,), np.mean, n_resamples=4000, method="percentile", rng=0).confidence_interval
+    assert found["low"] == pytest.approx(other.low, abs=0.03) and found["high"] == pytest.approx(other.high, abs=0.03)
+
+
+def test_combinations_of_few_genes_are_less_certain_than_as_many_singles() -> None:
+    draw = np.random.default_rng(2)
+    effect = dict(zip("ABCDE", draw.normal(size=5), strict=True))
+    pairs = [f"{a}+{b}" for a in "ABCDE" for b in "ABCDE" if a < b]
+    values = [effect[p[0]] + effect[p[2]] for p in pairs]
+    wide = summarise(table({"mean": {(p, 0): v for p, v in zip(pairs, values, strict=True)}})).iloc[0]
+    slim = summarise(table({"mean": {(f"s{i}", 0): v for i, v in enumerate(values)}})).iloc[0]
+    assert wide["mean"] == pytest.approx(slim["mean"]) and wide["high"] - wide["low"] > slim["high"] - slim["low"]
+
+
+def test_best_simple_ranks_and_direction() -> None:
+    """rmse is better when low: linear is the best simple model, GRAPE ranks first."""
+    names = [f"c{i}" for i in range(6)]
+    level = {"mean": 3.0, "linear": 2.0, "additive": 4.0, "GRAPE": 1.0}
+    scores = {model: {(name, 0): value + i for i, name in enumerate(names)} for model, value in level.items()}
+    found = summarise(table(scores, "rmse")).set_index("model")
+    assert set(found["best_simple"]) == {"linear"}
+    assert found["rank"].to_dict() == {"mean": 3.0, "linear": 2.0, "additive": 4.0, "GRAPE": 1.0}
+    assert found.loc["GRAPE", "minus_best_simple"] == -1.0 and np.isnan(found.loc["linear", "minus_best_simple"])
+
+
+def test_undefined_is_counted_and_never_zero() -> None:
+    scores = {"control": {("A", 0): np.nan, ("B", 0): np.nan}, "mean": {("A", 0): 0.5, ("B", 0): np.nan}}
+    found = summarise(table(scores)).set_index("model")
+    assert np.isnan(found.loc["control", "mean"]) and found.loc["control", "n_undefined"] == 2
+    assert found.loc["mean", "mean"] == 0.5 and found.loc["mean", "n"] == 1 and np.isnan(found.loc["mean", "low"])
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: sorted .01 .02 .03 .04 times 4 3 2 1, never falling."""
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.03, 0.02]), [0.06, 0.04, 0.06, 0.06])
+    np.testing.assert_allclose(holm([0.5, 0.9]), [1.0, 1.0])
+    assert len(holm([])) == 0
+
+
+def test_costs_count_failures() -> None:
+    good = table({"mean": {("A", 0): 1.0, ("B", 0): 2.0}, "GRAPE": {("A", 0): 1.0}})
+    bad = good.iloc[[2]].assign(seed=1, condition="", metric="", value=np.nan, reason="out of memory", seconds=np.nan)
+    found = costs(pd.concat([good, bad])).set_index("model")
+    assert found.loc["mean", ["jobs", "failed"]].tolist() == [1, 0]
+    assert found.loc["GRAPE", ["jobs", "failed"]].tolist() == [2, 1] and found.loc["GRAPE", "tuned"]
+    assert found.loc["GRAPE", "reasons"] == ["out of memory"]
