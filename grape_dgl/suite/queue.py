@@ -100,7 +100,7 @@ def _died(worker: _Worker) -> str:
     """Why the worker is dead; "" where it says that its job is done."""
     try:
         worker.pipe.recv()
-    except EOFError:
+    except (EOFError, ConnectionError):
         worker.process.join()
         code = worker.process.exitcode
         return f"the worker died ({f'signal {-code}' if code is not None and code < 0 else f'exit code {code}'})"
@@ -121,5 +121,5 @@ def _work(pipe: Connection, out: Path, cache: Path, level: int) -> None:
                 benches.append(bench := Bench(job.data, cache))
             run_job(job, bench, out)
             pipe.send(job.name)
-    except (EOFError, BrokenPipeError):  # the parent is gone
+    except (EOFError, ConnectionError):  # the parent is gone
         return

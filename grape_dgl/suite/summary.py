@@ -99,8 +99,8 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
     for (data, model), part in jobs.groupby(["data", "model"], observed=True, sort=False):
         failed = part[part["metric"] == ""]
         rows.append({
-            "data": data, "model": model, "seconds": part["seconds"].median(),
-            "peak_memory_mb": part["peak_memory_mb"].median(), "tuned": bool(part["tuned"].max() or False),
+            "data": data, "model": model, "seconds": part["seconds"].dropna().median(),
+            "peak_memory_mb": part["peak_memory_mb"].dropna().median(), "tuned": bool(part["tuned"].max() or False),
             "trials": int(part["trials"].max() or 0) if part["trials"].notna().any() else 0,
             "jobs": len(part), "failed": len(failed), "reasons": sorted(set(failed["reason"].astype(str))),
         })  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -69,12 +68,6 @@ def test_what_is_done_is_not_done_again(done: tuple[Suite, Path], tmp_path: Path
     assert again == {"go"}
 
 
-HANGS = """
-import os, sys, time
-from pathlib import Path
-from grape_dgl.baselines.mean import MeanBaseline
-from grape_dgl.suite import jobs
-"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -107,7 +100,7 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
     toml = write_suite(tmp_path)
     command = [sys.executable, "-m", "grape_dgl", "benchmark", str(toml), "-o", str(tmp_path / "out"), "-q"]
     draw, finished = random.Random(0), set[Path]()
-    for _ in range(5):
+    for _ in range(3):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path
         )
@@ -123,4 +116,3 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
     assert subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).returncode == 0
     found = pd.read_parquet(tmp_path / "out" / "results.parquet")[PLAIN].astype(str)
     pd.testing.assert_frame_equal(found, wanted)
-    assert signal.SIGKILL
