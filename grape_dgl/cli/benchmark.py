@@ -40,6 +40,13 @@ SHOWN = ("pcc_delta", "rmse")
     metavar="FOLDER",
     help="Where data sets, features and environments are kept [GRAPE_DGL_DATA or the user's cache].",
 )
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["png", "svg", "pdf", "csv"]),
+    help="Figures (csv: tables) as files in FOLDER/figures as well. Repeatable.",
+)
 @json_option
 def command(
     suite: Path,
@@ -50,9 +57,10 @@ def command(
     models: tuple[str, ...],
     retry: bool,
     cache: Path | None,
+    formats: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Run the benchmark that the TOML file SUITE describes, and summarise it.
+    """Run the benchmark that the TOML file SUITE describes, and report it: FOLDER/report.html and its tables.
 
     What is done is kept in --out: the same command goes on where it was stopped or killed. A job that fails is a row
     with its reason.
@@ -67,6 +75,7 @@ def command(
     from grape_dgl.data.catalog import default_cache
     from grape_dgl.errors import ConfigError, did_you_mean
     from grape_dgl.suite.benchmark import benchmark
+    from grape_dgl.suite.report import write_reports
     from grape_dgl.suite.spec import Suite
 
     wanted = Suite.read(suite, folders)
@@ -80,6 +89,7 @@ def command(
         models=tuple(model for model in wanted.models if not models or model.name in models),
     )
     found = benchmark(wanted, out, cache or default_cache(), workers, retry)
+    write_reports(out, formats)
     if as_json:
         shown = found.astype(object).where(found.notna(), None)
         echo_json(shown.to_dict("records"))

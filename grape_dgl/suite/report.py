@@ -1,0 +1,161 @@
+"""The report of a benchmark: one HTML file that works offline, and its figures and tables as files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from grape_dgl.data.conditions import targets
+from grape_dgl.data.vectors import Features
+from grape_dgl.evaluation.metrics import card_table
+from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.plots import change_figure, network_figure, save_figure
+from grape_dgl.report import umap_figure
+from grape_dgl.run import Run
+from grape_dgl.suite.benchmark import CARD, COSTS, SUMMARY, TABLE
+from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
+from grape_dgl.writing import write_beside, write_text
+
+TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
+"""Metrics of the paper's Table 1, with disjoint controls; the shared ones stand beside them."""
+SHOWN = ("pcc_delta", "dac_nonzero")
+DRAWN = 3
+"""Conditions, and genes, that are drawn."""
+FORMATS = ("png", "svg", "pdf", "csv")
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is shown of one data set and split."""
+
+    data: str
+    split: str
+    conditions: int
+    splits: int
+    table1: list[dict[str, Any]]
+    compared: list[dict[str, Any]]
+    figures: dict[str, Figure]
+    """Title -> figure"""
+
+
+def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
+    """``out/report.html`` from what a benchmark left in ``out``; every figure as ``out/figures/*.FORMAT`` as well."""
+    from jinja2 import Environment
+
+    table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY, keep_default_na=True)
+    costs, card = pd.read_csv(out / COSTS), json.loads((out / CARD).read_text(encoding="utf-8"))
+    parts = list(_parts(out, table, summary, costs))
+    template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True)
+    environment.filters |= {"number": _number, "picture": _picture}
+    text = environment.from_string(template).render(
+        card=card, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=card_table(),
+        published=published(), jobs=int(costs["jobs"].sum()), failed=card["failed"],
+    )  # fmt: skip
+    write_text(out / "report.html", text)
+    for kind in formats:
+        for part in parts:
+            stem = f"{part.data}-{part.split}"
+            if kind == "csv":
+                rows = pd.DataFrame(part.table1)
+                write_beside(out / "figures" / f"{stem}-table1.csv", lambda path, of=rows: of.to_csv(path, index=False))
+                continue
+            for title, figure in part.figures.items():
+                save_figure(figure, out / "figures" / f"{stem}-{title.replace(' ', '-').replace('/', '_')}.{kind}")
+    return out / "report.html"
+
+
+def published() -> list[dict[str, Any]]:
+    """What others have published, on other splits and other data: to be read beside, never mixed."""
+    text = files("grape_dgl.suite").joinpath("published.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["source"]
+
+
+def _parts(out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[Part]:
+    table = table[table["metric"] != ""]
+    for (data, split), part in table.groupby(["data", "split"], observed=True, sort=False):
+        mine = summary[(summary["data"] == data) & (summary["split"] == split)]
+        cost = costs[costs["data"] == data]
+        grape = mine[mine["model"].isin(part.loc[part["kind"] == "GRAPE", "model"])]
+        figures = {"scores by condition": violin_figure(part, SHOWN)}
+        if grape["model"].nunique() > 1:
+            figures["GRAPE and its ablations"] = bar_figure(grape, ("rmse", "pcc_delta", "pcc_delta_de20"))
+        figures["score and cost"] = cost_figure(mine, cost, "pcc_delta")
+        yield Part(
+            str(data),
+            str(split),
+            int(part["condition"].nunique()),
+            int(part["seed"].nunique()),
+            _by_model(mine, [*TABLE1, *(f"{name}_shared_control" for name in TABLE1[1:])]),
+            mine[mine["metric"] == "pcc_delta"].to_dict("records"),
+            figures | _of_predictions(out, f"{data}.{split}.000.", mine),
+        )
+
+
+def _of_predictions(out: Path, stem: str, summary: pd.DataFrame) -> dict[str, Figure]:
+    """Figures of seed 0: calibration, predicted against observed change, and GRAPE's graph and representation."""
+    found = {}
+    for path in sorted((out / "predictions").glob(f"{stem}*.h5ad")):
+        one = Predictions.read(path)
+        found[str(one.info["model"])] = one
+    if not found:
+        return {}
+    score = summary[summary["metric"] == "pcc_delta"].set_index("model")["mean"]
+    best = score.drop("GRAPE", errors="ignore").reindex(list(found)).idxmax()
+    shown = [name for name in dict.fromkeys(["GRAPE", str(best), "mean"]) if name in found]
+    figures = {"calibration": calibration_figure({name: found[name] for name in shown})}
+    for name in shown[:2]:
+        for condition in found[name].conditions[:DRAWN]:
+            figures[f"{name}, change by {condition}"] = change_figure(found[name], condition)
+    for folder in sorted((out / "models").glob(f"{stem}GRAPE.*")):
+        run = Run.load(folder)
+        figures["features and learned representation"] = umap_figure(run.genes, _representations(run))
+        edges = run.graph()
+        linked = pd.concat([edges["source"], edges["target"]]).value_counts()
+        genes = dict.fromkeys(gene for name in run.conditions for gene in targets(name) if gene in linked.index)
+        figures |= {f"network around {gene}": network_figure(edges, gene) for gene in list(genes)[:DRAWN]}
+    return figures
+
+
+def _representations(run: Run) -> dict[str, Features]:
+    """The features of a run, and the fused representation that its first member has learned (Eq. 2)."""
+    member, genes = run.ensemble.members[0], run.ensemble.genes
+    known = {
+        name: Features(values.float().numpy(), genes.present[name].numpy(), {}) for name, values in genes.values.items()
+    }
+    with torch.no_grad():
+        learned = member.represent(genes).fused.float().numpy()
+    return known | {"learned": Features(learned, run.described, {})}
+
+
+def _by_model(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for model, part in summary.groupby("model", sort=False):
+        by_metric: Mapping[str, Any] = part.set_index("metric").to_dict("index")
+        cells = {name: by_metric[name] for name in metrics if name in by_metric}
+        rows.append({"model": model} | {f"{name}{end}": cell[end or "mean"] for name, cell in cells.items()
+                                        for end in ("", "low", "high")})  # fmt: skip
+    return rows
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """For people; an undefined value is a dash."""
+    return "–" if value is None or pd.isna(value) else f"{value:.{digits}f}"
+
+
+def _picture(figure: Figure) -> str:
+    """A figure as base64 of PNG."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    return base64.b64encode(image.getvalue()).decode("ascii")
