@@ -54,8 +54,8 @@ KINDS = ("condition", "gene")
 COLUMNS = ("pcc_delta", "rmse", "centred")
 BUDGET = {"epochs": 12, "patience": 4}
 """Of a GRAPE training."""
-Variant = tuple[Screen, Sequence[Prior]]
-"""What GRAPE is given: cells with the vectors of their genes, and prior graphs."""
+Variant = tuple[Screen, Sequence[Prior], str]
+"""What GRAPE is given: cells with the vectors of their genes, prior graphs, and its ablation."""
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
@@ -167,7 +167,9 @@ def variants(screen: Screen, features: Mapping[str, Features], go: Path | None) 
     texts = [name for name in features if name.startswith("minilm")]
     dna = [name for name in features if name not in texts]
     sets: dict[str, dict[str, Features]] = {"identity": {"identity": identity}}
-    sets |= {name: {"text": features[name]} for name in texts} | {name: {"seq": features[name]} for name in dna}
+    sets |= {name: {"text": features[name]} for name in texts} | {
+        name: {"text": features["minilm"], "seq": features[name]} for name in dna
+    }
     sets |= {f"minilm + {name}": {"text": features["minilm"], "seq": features[name]} for name in dna[:1]}
     made: dict[str, Variant] = {}
     nothing = [""] * len(screen.genes)
@@ -175,18 +177,21 @@ def variants(screen: Screen, features: Mapping[str, Features], go: Path | None) 
         bare = dataclasses.replace(
             screen.genes, description=np.array(nothing, dtype=object), sequence=tuple(nothing), vectors=vectors
         )
-        made[name] = dataclasses.replace(screen, genes=bare), ()
+        # A target without DNA needs something that tells it apart: the text is there, and only_seq leaves it out.
+        made[name] = dataclasses.replace(screen, genes=bare), (), "only_seq" if name in dna else "none"
     if go is not None:
         prior = go_prior(go, screen.genes)
-        made |= {f"{name} + GO graph": (made[name][0], (prior,)) for name in ("identity", list(sets)[-1])}
+        made |= {f"{name} + GO graph": (made[name][0], (prior,), "none") for name in ("identity", list(sets)[-1])}
     return made
 
 
 def grape_rows(made: Mapping[str, Variant], kind: str, seed: int, runs: Path) -> list[dict[str, Any]]:
     """Scores of GRAPE with every feature set, and of the baselines, on one split; a run that is in ``runs`` is kept."""
-    config = grape_dgl.Config.resolve(split={"kind": kind}, training={"seed": seed, **BUDGET})
     changes: dict[str, np.ndarray] = {}
-    for name, (screen, priors) in made.items():
+    for name, (screen, priors, ablation) in made.items():
+        config = grape_dgl.Config.resolve(
+            split={"kind": kind}, model={"ablation": ablation}, training={"seed": seed, **BUDGET}
+        )
         split = grape_dgl.make_split(screen.conditions, config.split, seed)
         folder = runs / f"{kind}-{seed}-{re.sub('[^a-zA-Z]+', '-', name)}"
         if not (folder / "metrics.json").is_file():

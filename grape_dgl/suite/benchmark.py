@@ -15,19 +15,19 @@ from grape_dgl.pipeline import versions
 from grape_dgl.suite.jobs import collect, failures, jobs_of
 from grape_dgl.suite.queue import run_jobs
 from grape_dgl.suite.spec import Suite
-from grape_dgl.suite.summary import costs, summarise
+from grape_dgl.suite.summary import by_seen, costs, summarise
 from grape_dgl.writing import write_beside, write_json
 
 log = logging.getLogger("grape_dgl")
 
-TABLE, SUMMARY, COSTS, CARD = "results.parquet", "summary.csv", "costs.csv", "card.json"
+TABLE, SUMMARY, SEEN, COSTS, CARD = "results.parquet", "summary.csv", "by_seen.csv", "costs.csv", "card.json"
 
 
 def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: bool = False) -> pd.DataFrame:
     """Do the jobs of ``suite`` that are not done in ``out`` yet, and write what all of them say; the summary.
 
     A job is done when its file is in ``out/jobs``, failed ones too unless ``retry``. Written are ``results.parquet``
-    (long table), ``summary.csv``, ``costs.csv`` and ``card.json`` (specification, versions, machine, failures).
+    (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, versions, machine, failures).
     """
     jobs = jobs_of(suite)
     if retry:
@@ -43,6 +43,7 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
     found, cost = summarise(table), costs(table)
     write_beside(out / TABLE, lambda path: table.to_parquet(path, index=False))
     write_beside(out / SUMMARY, lambda path: found.to_csv(path, index=False))
+    write_beside(out / SEEN, lambda path: by_seen(table).to_csv(path, index=False))
     write_beside(out / COSTS, lambda path: cost.to_csv(path, index=False))
     bad = [{name: row[name] for name in ("data", "split", "seed", "model", "reason")} for row in failures(table)]
     write_json(

@@ -23,7 +23,7 @@ from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import change_figure, network_figure, save_figure
 from grape_dgl.report import umap_figure
 from grape_dgl.run import Run
-from grape_dgl.suite.benchmark import CARD, COSTS, SUMMARY, TABLE
+from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
 from grape_dgl.writing import write_beside, write_text
 
@@ -45,6 +45,8 @@ class Part:
     splits: int
     table1: list[dict[str, Any]]
     compared: list[dict[str, Any]]
+    seen: dict[str, dict[str, str]]
+    """Class -> model -> Pearson delta and number of conditions; empty with one class"""
     figures: dict[str, Figure]
     """Title -> figure"""
 
@@ -55,7 +57,7 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
 
     table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY, keep_default_na=True)
     costs, card = pd.read_csv(out / COSTS), json.loads((out / CARD).read_text(encoding="utf-8"))
-    parts = list(_parts(out, table, summary, costs))
+    parts = list(_parts(out, table, summary, costs, pd.read_csv(out / SEEN)))
     template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True)
     environment.filters |= {"number": _number, "picture": _picture}
@@ -82,7 +84,9 @@ def published() -> list[dict[str, Any]]:
     return tomllib.loads(text)["source"]
 
 
-def _parts(out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame) -> Iterator[Part]:
+def _parts(
+    out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame, seen: pd.DataFrame
+) -> Iterator[Part]:
     table = table[table["metric"] != ""]
     for (data, split), part in table.groupby(["data", "split"], observed=True, sort=False):
         mine = summary[(summary["data"] == data) & (summary["split"] == split)]
@@ -99,6 +103,7 @@ def _parts(out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.Data
             int(part["seed"].nunique()),
             _by_model(mine, [*TABLE1, *(f"{name}_shared_control" for name in TABLE1[1:])]),
             mine[mine["metric"] == "pcc_delta"].to_dict("records"),
+            _by_class(seen[(seen["data"] == data) & (seen["split"] == split) & (seen["metric"] == "pcc_delta")]),
             figures | _of_predictions(out, f"{data}.{split}.000.", mine),
         )
 
@@ -137,6 +142,15 @@ def _representations(run: Run) -> dict[str, Features]:
     with torch.no_grad():
         learned = member.represent(genes).fused.float().numpy()
     return known | {"learned": Features(learned, run.described, {})}
+
+
+def _by_class(seen: pd.DataFrame) -> dict[str, dict[str, str]]:
+    if seen["seen"].nunique() < 2:
+        return {}
+    found: dict[str, dict[str, str]] = {}
+    for row in seen.sort_values("seen", kind="stable").itertuples():
+        found.setdefault(str(row.seen), {})[str(row.model)] = f"{_number(row.mean)} ({row.n})"
+    return found
 
 
 def _by_model(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, Any]]:

@@ -92,6 +92,20 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return found
 
 
+def by_seen(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per data set, split, class, metric and model: ``mean`` over ``n`` conditions.
+
+    ``seen`` says how many targets of a test condition training has seen (``seen0``, ``seen1``, ...), or is the class of
+    a GEARS simulation split. A condition may be of another class on another split.
+    """
+    scores = table[(table["metric"] != "") & (table["seen"] != "")]
+    keys = ["data", "split", "seen", "metric", "model"]
+    each = scores.groupby([*keys, "condition"], observed=True, sort=False)["value"].mean().dropna()
+    return (
+        each.groupby(keys, observed=True, sort=False).agg(["mean", "size"]).rename(columns={"size": "n"}).reset_index()
+    )
+
+
 def costs(table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set and model: median seconds and peak memory of its jobs, its tuning, jobs done and failed."""
     jobs = table.drop_duplicates(["data", "split", "seed", "model"])

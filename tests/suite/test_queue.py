@@ -68,8 +68,6 @@ def test_what_is_done_is_not_done_again(done: tuple[Suite, Path], tmp_path: Path
     assert again == {"go"}
 
 
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
     """A model that kills its own process, as the system does when memory is out."""

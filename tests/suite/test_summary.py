@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from grape_dgl.suite.jobs import COLUMNS
-from grape_dgl.suite.summary import costs, holm, summarise
+from grape_dgl.suite.summary import by_seen, costs, holm, summarise
 
 
 def table(scores: dict[str, dict[tuple[str, int], float]], metric: str = "pcc_delta") -> pd.DataFrame:
@@ -91,3 +91,14 @@ def test_costs_count_failures() -> None:
     assert found.loc["mean", ["jobs", "failed"]].tolist() == [1, 0]
     assert found.loc["GRAPE", ["jobs", "failed"]].tolist() == [2, 1] and found.loc["GRAPE", "tuned"]
     assert found.loc["GRAPE", "reasons"] == ["out of memory"]
+
+
+def test_by_seen_averages_a_condition_within_its_class() -> None:
+    """A+B is seen1 on two splits and seen2 on one."""
+    rows = table({"mean": {("A+B", 0): 1.0, ("A+B", 1): 3.0, ("A+B", 2): 9.0, ("C", 0): 4.0}})
+    rows["seen"] = ["seen1", "seen1", "seen2", "seen1"]
+    found = by_seen(rows).set_index("seen")
+    assert found.loc["seen1", ["mean", "n"]].tolist() == [3.0, 2] and found.loc["seen2", ["mean", "n"]].tolist() == [
+        9.0,
+        1,
+    ]

@@ -1,0 +1,112 @@
+"""``grape-dgl benchmark`` on a small screen: table, report in a real browser, and one line for bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from suite.small_suite import SUITE, write_suite
+
+from grape_dgl.cli import main
+from grape_dgl.suite.report import write_reports
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+GRAPE = """
+[[model]]
+name = "GRAPE"
+settings = ["training.epochs=1", "alignment.epochs=1", "model.hidden=8", "model.width=4", "structure.sparsity=degree:4"]
+seeds = 1
+
+[[model]]
+name = "GRAPE only_text"
+kind = "GRAPE"
+settings = ["training.epochs=1", "alignment.epochs=1", "model.hidden=8", "model.width=4", "model.ablation=only_text"]
+seeds = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a suite whose name and data are hostile: names are text, never markup."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    suite = write_suite(folder, 'name = "<script>alert(1)</script>"\n' + SUITE + GRAPE)
+    assert main(["benchmark", str(suite), "-o", str(folder / "out"), "--format", "png", "--format", "csv", "-q"]) == 0
+    return folder / "out"
+
+
+def test_what_is_written(out: Path) -> None:
+    summary = pd.read_csv(out / "summary.csv")
+    assert set(summary["model"]) == {"control", "mean", "identity", "GRAPE", "GRAPE only_text"}
+    card = json.loads((out / "card.json").read_text())
+    assert len(card["failed"]) == 2 and card["suite"]["seeds"] == 2 and card["versions"]["torch"]
+    figures = {path.name for path in (out / "figures").iterdir()}
+    assert "small-condition-scores-by-condition.png" in figures and "small-condition-table1.csv" in figures
+    table = pd.read_csv(out / "figures" / "small-condition-table1.csv").set_index("model")
+    wanted = summary[(summary["model"] == "mean") & (summary["metric"] == "rmse")].iloc[0]
+    assert table.loc["mean", "rmse"] == pytest.approx(wanted["mean"])
+
+
+def test_the_report_is_one_file_and_names_are_no_markup(out: Path) -> None:
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page and "&lt;script&gt;" in page
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    for wanted in ("names no GO file", "GRAPE and its ablations", "learned representation", "calibration", "Systema"):
+        assert wanted in page
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_browser_shows_it_without_a_complaint(out: Path, tmp_path: Path) -> None:
+    """No console message, and every picture is one."""
+    assert CHROMIUM is not None
+    counting = "<script>console.log('pictures', [...document.images].filter(i => i.naturalWidth > 99).length)</script>"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    (tmp_path / "page.html").write_text(page.replace("</html>", f"{counting}</html>"), encoding="utf-8")
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
+               f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}"]  # fmt: skip
+    done = subprocess.run(
+        [*command, (tmp_path / "page.html").as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert len(said) == 1 and f"pictures {page.count('<img')}" in said[0], said
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+
+
+def test_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The suite that anybody can run, one seed of it: every model is there and none failed."""
+    suite = Path(__file__).parents[2] / "benchmarks" / "suites" / "smoke.toml"
+    assert main(["benchmark", str(suite), "-o", str(tmp_path), "--seeds", "1", "--json", "-q"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    wanted = ["control", "mean", "additive", "linear", "neighbours", "identity", "kernel_ridge", "GRAPE"]
+    assert list(dict.fromkeys(row["model"] for row in rows)) == wanted
+    rmse = {row["model"]: row["mean"] for row in rows if row["metric"] == "rmse"}
+    assert max(rmse, key=rmse.__getitem__) == "control"  # the simulated effects are large
+    assert json.loads((tmp_path / "card.json").read_text())["failed"] == []
+
+
+def test_a_report_is_made_again_from_what_is_kept(out: Path) -> None:
+    before = (out / "report.html").read_text(encoding="utf-8")
+    write_reports(out)
+    assert (out / "report.html").read_text(encoding="utf-8").count("<img") == before.count("<img")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["none.toml"], "cannot read the suite"), (["suite.toml", "--model", "men"], "did you mean 'mean'")],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    write_suite(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["benchmark", *arguments, "-o", "out"]) == 1
+    said = capsys.readouterr()
+    assert message in said.err and not said.out and not (tmp_path / "out").exists()
