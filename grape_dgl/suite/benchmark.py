@@ -27,7 +27,8 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
     """Do the jobs of ``suite`` that are not done in ``out`` yet, and write what all of them say; the summary.
 
     A job is done when its file is in ``out/jobs``, failed ones too unless ``retry``. Written are ``results.parquet``
-    (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, versions, machine, failures).
+    (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, versions, machine,
+    failures).
     """
     jobs = jobs_of(suite)
     if retry:
