@@ -25,7 +25,7 @@ from grape_dgl.report import umap_figure
 from grape_dgl.run import Run
 from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
-from grape_dgl.writing import write_beside, write_text
+from grape_dgl.writing import write_text
 
 TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
 """Metrics of the paper's Table 1, with disjoint controls; the shared ones stand beside them."""
@@ -70,8 +70,7 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
         for part in parts:
             stem = f"{part.data}-{part.split}"
             if kind == "csv":
-                rows = pd.DataFrame(part.table1)
-                write_beside(out / "figures" / f"{stem}-table1.csv", lambda path, of=rows: of.to_csv(path, index=False))
+                write_text(out / "figures" / f"{stem}-table1.csv", pd.DataFrame(part.table1).to_csv(index=False))
                 continue
             for title, figure in part.figures.items():
                 save_figure(figure, out / "figures" / f"{stem}-{title.replace(' ', '-').replace('/', '_')}.{kind}")
