@@ -79,8 +79,12 @@ def command(
         if report.suffix not in ENDINGS:
             raise ConfigError(f"--report '{report}' is written as {', '.join(ENDINGS)}; choose one of these endings")
         check_output(report, force)
+    elif chosen:
+        raise ConfigError(f"--gene '{chosen[0]}' says what the report lists; give --report FILE.html too")
     config = Config.resolve(toml=toml, settings=settings)
     screen = load_screen(**options)
+    for gene in chosen:
+        screen.genes.index(gene)  # an unknown one is said before hours of encoding
     priors = load_priors(prior, screen, config.training.seed)
     features = encode(screen.genes, config.features, feature_cache(options["cache"]))
     if out is not None:

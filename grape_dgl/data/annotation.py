@@ -147,7 +147,7 @@ class Annotation:
             ),
             sequence=tuple(record.sequence for record in records),
             measured=measured,
-            vectors=self._vectors(symbols, [record.ensembl for record in records]),
+            vectors=self._vectors(symbols, [record.ensembl for record in records], measured),
         )
         if not self.is_empty:
             unknown = int((genes.biotype == "").sum())
@@ -173,12 +173,18 @@ class Annotation:
             )
         return genes
 
-    def _vectors(self, symbols: Sequence[str], ensembl: Sequence[str]) -> dict[str, Features]:
+    def _vectors(self, symbols: Sequence[str], ensembl: Sequence[str], measured: int) -> dict[str, Features]:
         found = {}
         for one in self.embeddings:
             values, present = one.rows(symbols, ensembl)
+            if measured and not present.any():
+                there = ", ".join(list(one.by_symbol)[:3])
+                raise DataError(
+                    f"embeddings '{one.name}' have a vector of none of the {len(symbols)} genes, such as "
+                    f"{', '.join(symbols[:3])}; they are of genes such as {there}: expected the same species, and "
+                    "symbols or Ensembl ids"
+                )
             found[one.name] = Features(values, present, one.source)
-            log.info("embeddings '%s': %d of %d genes have a vector", one.name, int(present.sum()), len(present))
         return found
 
     def _find(self, symbol: str, ensembl: str) -> Record:

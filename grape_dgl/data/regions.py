@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 Region = Literal["gene", "transcript", "promoter"]
 """``gene``: from start to end, introns included. ``transcript``: the exons of the canonical transcript, spliced.
@@ -19,6 +19,6 @@ def promoter_span(start: int, end: int, strand: int, upstream: int, downstream: 
     return end - downstream + 1, end + upstream
 
 
-def region_note(region: Region, upstream: int, downstream: int) -> dict[str, str | int]:
+def region_note(region: Region, upstream: int, downstream: int) -> dict[str, Any]:
     """What identifies the DNA, for notes."""
     return {"region": region} | ({"upstream": upstream, "downstream": downstream} if region == "promoter" else {})
