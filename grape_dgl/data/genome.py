@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from grape_dgl.data.annotation_files import Record, Source, without_version
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.gtf import GeneModel, primary_first
+from grape_dgl.data.progress import bar
 from grape_dgl.data.regions import Region, promoter_span, region_note
+from grape_dgl.data.text_files import GZIP
 from grape_dgl.errors import ConfigError, DataError
 from grape_dgl.writing import write_beside
 
@@ -74,8 +74,7 @@ class GenomeSequences:
         asked = (self._find(*names) for names in zip(symbols, ensembl, strict=True))
         models = list(dict.fromkeys(model for model in asked if model))
         records, outside = list[Record](), list[str]()
-        quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
-        for model in tqdm(models, desc="reading the genome", unit="gene", disable=quiet or (None if models else True)):
+        for model in bar("reading the genome", len(models), models):
             if misfit := self._misfit(model):
                 outside.append(f"{model.symbol or model.ensembl} ({misfit})")
             elif sequence := self._sequence(model):
@@ -171,7 +170,7 @@ def _check(fasta: Path) -> None:
         raise DataError(f"cannot read '{fasta}': {error.strerror or error}") from error
     if not start:
         raise DataError(f"'{fasta}' is empty; expected the FASTA file of a genome")
-    if start == b"\x1f\x8b":
+    if start == GZIP:
         raise DataError(
             f"'{fasta}' is compressed (gzip or bgzip), but genes are read from the middle of a genome; "
             f"unpack it: gunzip --keep '{fasta}'"
