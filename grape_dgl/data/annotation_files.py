@@ -58,9 +58,11 @@ class Source:
 
     by_ensembl: Mapping[str, Record]
     by_symbol: Mapping[str, Record]
+    file: str = ""
+    """What it was read from, for messages: ``annotation 'genes.tsv'``."""
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Source:
+    def of(cls, records: Iterable[Record], file: str = "") -> Source:
         by_ensembl: dict[str, Record] = {}
         by_symbol: dict[str, Record] = {}
         for record in records:
@@ -68,7 +70,7 @@ class Source:
             by_symbol.setdefault(record.symbol, record)
         by_ensembl.pop("", None)
         by_symbol.pop("", None)
-        return cls(by_ensembl, by_symbol)
+        return cls(by_ensembl, by_symbol, file)
 
 
 def read_table(path: Path) -> Source:
@@ -78,9 +80,9 @@ def read_table(path: Path) -> Source:
     the gene of the reference. Raises DataError that names file and line.
     """
     text = _read(path, "the annotation")
-    source = Source.of(_json_records(path, text) if text.lstrip()[:1] in ("{", "[") else _table_records(path, text))
-    names = len(source.by_ensembl), len(source.by_symbol)
-    log.info("annotation '%s': %d Ensembl ids and %d symbols", path, *names)
+    records = _json_records(path, text) if text.lstrip()[:1] in ("{", "[") else _table_records(path, text)
+    source = Source.of(records, f"annotation '{path}'")
+    log.info("%s: %d Ensembl ids and %d symbols", source.file, len(source.by_ensembl), len(source.by_symbol))
     return source
 
 
@@ -93,9 +95,9 @@ def read_sequences(path: Path) -> Source:
     """
     text = _read(path, "the sequences")
     records = list(_fasta_records(path, text) if text.lstrip()[:1] == ">" else _promoter_records(path, text))
-    source = Source.of(records)
+    source = Source.of(records, f"sequences '{path}'")
     genes = len({record.ensembl or record.symbol for record in records})
-    log.info("sequences '%s': %d genes; %d further sequences of these are left out", path, genes, len(records) - genes)
+    log.info("%s: %d genes; %d further sequences of these are left out", source.file, genes, len(records) - genes)
     return source
 
 

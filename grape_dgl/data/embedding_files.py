@@ -153,12 +153,15 @@ def _are_dimensions(names: Sequence[str]) -> bool:
 
 
 def _read_npz(path: Path, key: str) -> Table:
+    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle
+        raise DataError(f"'{path}' is no NPZ file; expected one as numpy.savez writes it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: one for name in file.files if isinstance(one := file[name], np.ndarray)}
     except _NOT_NPZ as error:
-        hint = "; save names as text: numpy.array(names, dtype=str)" if "allow_pickle" in str(error) else ""
-        raise DataError(f"'{path}' is no NPZ file of plain arrays: {_line(error)}{hint}") from error
+        objects = "an array of objects, which could run code; save names as text: numpy.array(names, dtype=str)"
+        said = objects if "allow_pickle" in str(error) else _line(error)
+        raise DataError(f"'{path}' is no NPZ file of plain arrays: {said}") from error
     texts = {name: one for name, one in arrays.items() if one.dtype.kind in "US" and one.ndim == 1}
     matrices = {name: one for name, one in arrays.items() if one.ndim == 2 and one.dtype.kind in "iuf"}
     names = {

@@ -120,10 +120,11 @@ def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:
     return list(models.values())
 
 
-def gtf_source(models: Iterable[GeneModel]) -> Source:
+def gtf_source(models: Iterable[GeneModel], file: str = "") -> Source:
     """Symbol, Ensembl id and biotype of genes, found by id or symbol as those of read_table."""
     return Source.of(
-        Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype) for model in primary_first(models)
+        (Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype) for model in primary_first(models)),
+        file,
     )
 
 

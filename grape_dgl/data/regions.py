@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from grape_dgl.errors import ConfigError
+
 Region = Literal["gene", "transcript", "promoter"]
 """``gene``: from start to end, introns included. ``transcript``: the exons of the canonical transcript, spliced.
 ``promoter``: around the transcription start site (TSS). All read 5' to 3' on the gene's strand."""
+
+
+LONGEST = 1_000_000
+"""Bases of a promoter."""
+
+
+def check_promoter(upstream: int, downstream: int) -> None:
+    """ConfigError where the flanks are none of a promoter."""
+    if upstream < 0 or downstream < 0 or not 0 < upstream + downstream <= LONGEST:
+        raise ConfigError(
+            f"the promoter has {upstream} + {downstream} bases (--upstream, --downstream); "
+            f"expected 1 to {LONGEST:,}, none negative"
+        )
 
 
 def promoter_span(start: int, end: int, strand: int, upstream: int, downstream: int) -> tuple[int, int]:

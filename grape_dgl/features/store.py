@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from grape_dgl.data.progress import bar
+from grape_dgl.data.sqlite_files import set_aside
 
 log = logging.getLogger("grape_dgl")
 
@@ -67,9 +68,7 @@ class Store:
         except sqlite3.OperationalError:
             raise  # cannot be opened or written, or another process holds it
         except sqlite3.DatabaseError as error:
-            aside = self.path.with_suffix(".damaged")
-            self.path.replace(aside)
-            log.warning("'%s' is damaged (%s): moved to %s; genes are encoded again", self.path, error, aside.name)
+            set_aside(self.path, error)
             self._id = self._open()
 
     def _open(self) -> int:
