@@ -20,8 +20,9 @@ from grape_dgl.data.vectors import Features
 from grape_dgl.plots import save_figure
 from grape_dgl.writing import write_text
 
-COMPONENTS, NEIGHBOURS, NEAR, NAMED = 50, 15, 5, 8
-"""Principal components and neighbours of the UMAP; similar genes listed per gene; biotypes with a colour."""
+COMPONENTS, NEIGHBOURS, NEAR, NAMED, ACROSS = 50, 15, 5, 8, 3
+"""Principal components and neighbours of the UMAP; similar genes listed per gene; biotypes with a colour; panels
+in a row."""
 
 
 def write_report(
@@ -77,21 +78,25 @@ def neighbour_rows(genes: Genes, features: Mapping[str, Features], chosen: Seque
 
 def umap_figure(genes: Genes, features: Mapping[str, Features]) -> Figure:
     """One panel per modality, as Fig. 3 of the paper: UMAP of the standardised vectors by biotype."""
-    figure = Figure(figsize=(5 * len(features), 5.6), layout="constrained")
+    across = min(len(features), ACROSS)
+    down = -(-len(features) // across)
+    figure = Figure(figsize=(5 * across, 5 * down + 0.6), layout="constrained")
     biotype = np.array([str(b) or "unknown" for b in genes.biotype])
     common = [name for name, _ in Counter(biotype.tolist()).most_common(NAMED)]
     group = np.where(np.isin(biotype, common), biotype, "other")
-    for axes, (name, feature) in zip(np.atleast_1d(figure.subplots(1, len(features))), features.items(), strict=True):
+    for number, (name, feature) in enumerate(features.items(), start=1):
+        axes = figure.add_subplot(down, across, number)
         places, mine = _umap(feature.standardised()), group[feature.present]
-        for number, kind in enumerate([*common, "other"]):
+        for place, kind in enumerate([*common, "other"]):
             if (mine == kind).any():
-                colour = "0.8" if kind == "other" else colormaps["tab10"](number)
-                axes.scatter(*places[mine == kind].T, s=6, linewidths=0, color=colour, label=kind)
+                colour = "0.8" if kind == "other" else colormaps["tab10"](place)
+                x, y = places[mine == kind].T
+                axes.scatter(x, y, s=6, linewidths=0, color=colour, label=kind)
         axes.set(title=f"{name}: {len(mine):,} genes", xticks=[], yticks=[])
     handles = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=5, markerscale=2, fontsize=8)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2 * across, markerscale=2, fontsize=7)
     return figure
 
 

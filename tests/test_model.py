@@ -313,7 +313,8 @@ def test_eq5_with_a_third_modality_and_a_prior_graph() -> None:
             for member in model.structure.members:
                 if z.present[member][i] and z.present[member][j]:
                     u = head_units(z.z[member], model.structure.similarity[member])
-                    values.append(float(u[i] @ u[j]) if float(u[i] @ u[j]) >= 0.1 else 0.0)
+                    value = (u[i] @ u[j]).item()
+                    values.append(value if value >= 0.1 else 0.0)
             if i < 10 and j < 10:
                 values.append(prior.get((i, j), 0.0))
             wanted = sum(values) / len(values) if values else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 from pathlib import Path
 
@@ -82,3 +83,17 @@ def test_umap_has_a_panel_per_modality_with_every_gene_that_has_it() -> None:
     assert [axes.get_title() for axes in figure.axes] == ["text: 39 genes", "esm: 39 genes"]
     for axes in figure.axes:
         assert sum(len(points.get_offsets()) for points in axes.collections) == 39
+
+
+def test_many_panels_stand_in_rows_of_three_and_the_legend_is_whole() -> None:
+    genes, features = made(12)
+    kinds = ("unitary", "unprocessed", "processed")
+    names = [f"{how}_{kind}_pseudogene" for how in ("transcribed", "translated") for kind in kinds]
+    genes = dataclasses.replace(genes, biotype=np.array(2 * names))
+    figure = umap_figure(genes, {f"m{number}": features["esm"] for number in range(4)})
+    figure.canvas.draw()
+    assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 2
+    for shown in (figure, umap_figure(genes, {"esm": features["esm"]})):
+        shown.canvas.draw()
+        box = shown.legends[0].get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= shown.bbox.width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +74,21 @@ def command(
     from grape_dgl.config import Config
     from grape_dgl.features.encode import encode
 
+    for path in (out, report):
+        if path is not None:
+            _check_place(path)
     if out is not None:
         check_output(out, force, ".npz")
     if report is not None:
         if report.suffix not in ENDINGS:
             raise ConfigError(f"--report '{report}' is written as {', '.join(ENDINGS)}; choose one of these endings")
         check_output(report, force)
+    elif chosen:
+        raise ConfigError(f"--gene '{chosen[0]}' says what the report lists; give --report FILE.html too")
     config = Config.resolve(toml=toml, settings=settings)
     screen = load_screen(**options)
+    for gene in chosen:
+        screen.genes.index(gene)  # an unknown one is said before hours of encoding
     priors = load_priors(prior, screen, config.training.seed)
     features = encode(screen.genes, config.features, feature_cache(options["cache"]))
     if out is not None:
@@ -96,6 +104,15 @@ def command(
         echo_json({row.pop("name"): row for row in rows})
     else:
         click.echo(_table(rows))
+
+
+def _check_place(path: Path) -> None:
+    """Raise ConfigError where no file can be written there; better now than after hours of encoding."""
+    if path.is_dir():
+        raise ConfigError(f"'{path}' is a folder; expected the name of a file to write")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"'{path}' cannot be written, since '{there}' is no folder that you may write to")
 
 
 def coverage(

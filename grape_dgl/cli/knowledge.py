@@ -45,6 +45,8 @@ KNOWLEDGE = (
 )  # fmt: skip
 KNOWN_BY = ("genome", "ensembl", "ensembl_url", "embeddings")
 """Flags of `load_annotation` that are kept with the screen, beside tables and sequences."""
+TAKEN = ("fus", "learned", "all", "description", "sequence", "biotype", "symbol", "measured", "source")
+"""No names of modalities: members of M, and what ``features`` prints and writes beside them."""
 
 
 def knowledge_options(function: F) -> F:
@@ -74,8 +76,11 @@ def load_annotation(
     from grape_dgl.data.annotation import Annotation
 
     flanks: dict[str, Any] = {"region": region, "upstream": upstream, "downstream": downstream}
-    vectors = dict(named_file(item, "--embeddings") for item in embeddings)
-    known = Annotation.from_files(annotation, sequences, genome=genome, embeddings=vectors, **flanks)
+    vectors = [named_file(item, "--embeddings") for item in embeddings]
+    _check_unique("--embeddings", [name for name, _ in vectors])
+    if ensembl is None and ensembl_url is not None:
+        raise ConfigError("--ensembl-url needs --ensembl SPECIES, such as --ensembl human")
+    known = Annotation.from_files(annotation, sequences, genome=genome, embeddings=dict(vectors), **flanks)
     if ensembl is None:
         return known
     from grape_dgl.data.catalog import default_cache
@@ -83,15 +88,23 @@ def load_annotation(
 
     if sequences or genome:
         flanks["region"] = None
-    service = Ensembl(ensembl, **flanks, cache=cache or default_cache(), url=ensembl_url or URL, offline=offline)
+    service = Ensembl(
+        ensembl,
+        **flanks,
+        cache=cache or default_cache(),
+        url=URL if ensembl_url is None else ensembl_url,
+        offline=offline,
+    )
     return dataclasses.replace(known, look_ups=(*known.look_ups, service))
 
 
 def named_file(item: str, flag: str) -> tuple[str, Path]:
     """``NAME=FILE`` as name and path. Raises ConfigError for anything else."""
     name, sign, file = item.partition("=")
-    if not sign or not file or not re.fullmatch(r"[A-Za-z]\w*", name) or name in ("fus", "learned"):
+    if not sign or not file or not re.fullmatch(r"[A-Za-z]\w*", name):
         raise ConfigError(f"{flag} '{item}' is not of the form NAME=FILE, such as genept=vectors.csv; NAME is a word")
+    if name in TAKEN or name.startswith("present_"):
+        raise ConfigError(f"{flag} '{item}': the name '{name}' means something else; choose another")
     return name, Path(file)
 
 
@@ -117,10 +130,14 @@ def load_priors(specs: Sequence[str], screen: Screen, seed: int) -> list[Prior]:
     from grape_dgl.graph.prior_spec import read_prior
 
     priors = [read_prior(spec, screen, seed) for spec in specs]
-    twice = [name for name, number in Counter(prior.name for prior in priors).items() if number > 1]
-    if twice:
-        raise ConfigError(f"--prior names '{twice[0]}' twice; give each prior graph a name of its own")
+    _check_unique("--prior", [prior.name for prior in priors])
     return priors
+
+
+def _check_unique(flag: str, names: Sequence[str]) -> None:
+    for name, number in Counter(names).items():
+        if number > 1:
+            raise ConfigError(f"{flag} names '{name}' twice; give each a name of its own")
 
 
 def apply(function: F, decorators: Sequence[Callable[[F], F]]) -> F:

@@ -77,7 +77,7 @@ class Annotation:
         for path in map(Path, tables):
             if _is_gtf(path):
                 genes = read_gtf(path, transcripts=genome is not None and region != "gene")
-                sources.append(gtf_source(genes))
+                sources.append(gtf_source(genes, f"annotation '{path}'"))
                 models += genes
             else:
                 sources.append(read_table(path))
@@ -149,6 +149,8 @@ class Annotation:
             measured=measured,
             vectors=self._vectors(symbols, [record.ensembl for record in records]),
         )
+        if measured:
+            known._check_files(genes)
         if not self.is_empty:
             unknown = int((genes.biotype == "").sum())
             log.info(
@@ -178,11 +180,33 @@ class Annotation:
         for one in self.embeddings:
             values, present = one.rows(symbols, ensembl)
             found[one.name] = Features(values, present, one.source)
-            log.info("embeddings '%s': %d of %d genes have a vector", one.name, int(present.sum()), len(present))
         return found
+
+    def _check_files(self, genes: Genes) -> None:
+        """Raise DataError for a file that knows none of the genes."""
+        known: dict[str, Sequence[str]] = {}
+        for place, source in enumerate(self.sources):
+            pairs = zip(genes.symbol, genes.ensembl, strict=True)
+            if source.file and not any(self._records(*pair)[1][place] for pair in pairs):
+                known[source.file] = [*source.by_symbol, *source.by_ensembl]
+        for one in self.embeddings:
+            if not genes.vectors[one.name].present.any():
+                known[f"embeddings '{one.name}'"] = [*one.by_symbol, *one.by_ensembl]
+        for file, names in known.items():
+            raise DataError(
+                f"{file}: none of the {len(genes)} genes ({', '.join(genes.symbol[:3])}, ...) is in it; it has "
+                f"{', '.join(names[:3]) or 'no genes'}; expected symbols or Ensembl ids of the same species"
+            )
 
     def _find(self, symbol: str, ensembl: str) -> Record:
         """The fields of one gene, each from the first source that has it."""
+        ensembl, records = self._records(symbol, ensembl)
+        fields = ("biotype", "description", "sequence")
+        known = {name: next((text for one in records if one and (text := getattr(one, name))), "") for name in fields}
+        return Record(ensembl=ensembl, symbol=symbol, **known)
+
+    def _records(self, symbol: str, ensembl: str) -> tuple[str, list[Record | None]]:
+        """Ensembl id of a gene, and its record in each source."""
         ensembl = without_version(ensembl)
         if not ensembl:
             by_symbol = [source.by_symbol[symbol] for source in self.sources if symbol in source.by_symbol]
@@ -191,10 +215,7 @@ class Annotation:
             ensembl = without_version(symbol)
         same = [source.by_ensembl[ensembl] for source in self.sources if ensembl in source.by_ensembl]
         aliases = [record.symbol for record in same if record.symbol not in ("", symbol)]
-        found = [record for source in self.sources if (record := _in(source, symbol, ensembl, aliases))]
-        fields = ("biotype", "description", "sequence")
-        known = {name: next(filter(None, (getattr(record, name) for record in found)), "") for name in fields}
-        return Record(ensembl=ensembl, symbol=symbol, **known)
+        return ensembl, [_in(source, symbol, ensembl, aliases) for source in self.sources]
 
 
 def _is_gtf(path: Path) -> bool:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import logging
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from grape_dgl.data.text_files import reading
 from grape_dgl.errors import DataError
 
 log = logging.getLogger("grape_dgl")
@@ -59,9 +58,11 @@ class Source:
 
     by_ensembl: Mapping[str, Record]
     by_symbol: Mapping[str, Record]
+    file: str = ""
+    """What it was read from, for messages: ``annotation 'genes.tsv'``."""
 
     @classmethod
-    def of(cls, records: Iterable[Record]) -> Source:
+    def of(cls, records: Iterable[Record], file: str = "") -> Source:
         by_ensembl: dict[str, Record] = {}
         by_symbol: dict[str, Record] = {}
         for record in records:
@@ -69,7 +70,7 @@ class Source:
             by_symbol.setdefault(record.symbol, record)
         by_ensembl.pop("", None)
         by_symbol.pop("", None)
-        return cls(by_ensembl, by_symbol)
+        return cls(by_ensembl, by_symbol, file)
 
 
 def read_table(path: Path) -> Source:
@@ -78,10 +79,10 @@ def read_table(path: Path) -> Source:
     Rows on a primary chromosome come before others, so that a symbol which also stands on alternative contigs gets
     the gene of the reference. Raises DataError that names file and line.
     """
-    text = _read(path)
-    source = Source.of(_json_records(path, text) if text.lstrip()[:1] in ("{", "[") else _table_records(path, text))
-    names = len(source.by_ensembl), len(source.by_symbol)
-    log.info("annotation '%s': %d Ensembl ids and %d symbols", path, *names)
+    text = _read(path, "the annotation")
+    records = _json_records(path, text) if text.lstrip()[:1] in ("{", "[") else _table_records(path, text)
+    source = Source.of(records, f"annotation '{path}'")
+    log.info("%s: %d Ensembl ids and %d symbols", source.file, len(source.by_ensembl), len(source.by_symbol))
     return source
 
 
@@ -92,24 +93,19 @@ def read_sequences(path: Path) -> Source:
     table ``NAME_1`` is the first promoter of NAME; its further ones are left out and counted. Bases other than ACGT
     become N. Raises DataError that names file and line.
     """
-    text = _read(path)
+    text = _read(path, "the sequences")
     records = list(_fasta_records(path, text) if text.lstrip()[:1] == ">" else _promoter_records(path, text))
-    source = Source.of(records)
+    source = Source.of(records, f"sequences '{path}'")
     genes = len({record.ensembl or record.symbol for record in records})
-    log.info("sequences '%s': %d genes; %d further sequences of these are left out", path, genes, len(records) - genes)
+    log.info("%s: %d genes; %d further sequences of these are left out", source.file, genes, len(records) - genes)
     return source
 
 
-def _read(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        text = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).decode("utf-8-sig")
-    except OSError as error:  # also a broken gzip header or checksum
-        raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"'{path}' is a damaged gzip file: {error}; fetch it again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not a text file: {error}; expected UTF-8 text, gzip or plain") from error
+def _read(path: Path, what: str) -> str:
+    with reading(path, what) as file:
+        text = file.read().decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError("it holds zero bytes")
     if not text.strip():
         raise DataError(f"'{path}' is empty; expected a table of genes or sequences")
     return text
@@ -170,8 +166,9 @@ def _table_records(path: Path, text: str) -> list[Record]:
 def _json_records(path: Path, text: str) -> Iterator[Record]:
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"'{path}', line {error.lineno}: not JSON: {error.msg}") from error
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"'{path}' is no JSON that can be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(document, dict):
         raise DataError(f"'{path}', line 1: JSON of a {type(document).__name__}; expected an object {{symbol: text}}")
     for name, value in document.items():
@@ -219,10 +216,16 @@ def _named(name: str, sequence: str) -> Record:
 
 
 def _dna(path: Path, number: int, line: str) -> str:
-    """Upper-case ACGTN; U is T, other IUPAC codes are N."""
-    line = line.upper()
-    if not _NOT_DNA.search(line):
-        return line
-    if wrong := _NOT_IUPAC.search(line):
-        raise DataError(f"'{path}', line {number}: '{wrong.group()}' is no DNA base; expected A, C, G, T or N")
-    return _NOT_DNA.sub("N", line.replace("U", "T"))
+    bases = as_dna(line)
+    if len(bases) < len(line):
+        wrong = next(base for base in line if not as_dna(base))
+        raise DataError(f"'{path}', line {number}: '{wrong}' is no DNA base; expected A, C, G, T or N")
+    return bases
+
+
+def as_dna(bases: str) -> str:
+    """Upper-case ACGTN, "" where a letter is no base; U is T, other IUPAC codes are N."""
+    bases = bases.upper()
+    if not _NOT_DNA.search(bases):
+        return bases
+    return "" if _NOT_IUPAC.search(bases) else _NOT_DNA.sub("N", bases.replace("U", "T"))

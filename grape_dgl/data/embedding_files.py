@@ -5,7 +5,6 @@ Nothing that could run code is opened: pickles are refused, and so are object ar
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 import tokenize
@@ -22,6 +21,7 @@ import pandas as pd
 from grape_dgl.data import columns
 from grape_dgl.data.annotation_files import COLUMNS
 from grape_dgl.data.h5ad import open_h5ad
+from grape_dgl.data.text_files import reading
 from grape_dgl.data.text_tables import TextTable
 from grape_dgl.errors import DataError, did_you_mean
 
@@ -153,12 +153,15 @@ def _are_dimensions(names: Sequence[str]) -> bool:
 
 
 def _read_npz(path: Path, key: str) -> Table:
+    if not zipfile.is_zipfile(path):  # numpy would take it for a pickle
+        raise DataError(f"'{path}' is no NPZ file; expected one as numpy.savez writes it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: one for name in file.files if isinstance(one := file[name], np.ndarray)}
     except _NOT_NPZ as error:
-        hint = "; save names as text: numpy.array(names, dtype=str)" if "allow_pickle" in str(error) else ""
-        raise DataError(f"'{path}' is no NPZ file of plain arrays: {_line(error)}{hint}") from error
+        objects = "an array of objects, which could run code; save names as text: numpy.array(names, dtype=str)"
+        said = objects if "allow_pickle" in str(error) else _line(error)
+        raise DataError(f"'{path}' is no NPZ file of plain arrays: {said}") from error
     texts = {name: one for name, one in arrays.items() if one.dtype.kind in "US" and one.ndim == 1}
     matrices = {name: one for name, one in arrays.items() if one.ndim == 2 and one.dtype.kind in "iuf"}
     names = {
@@ -204,10 +207,10 @@ def _choose(path: Path, matrices: Mapping[str, Any], key: str) -> str:
 
 def _read_json(path: Path, key: str) -> Table:
     try:
-        raw = path.read_bytes()
-        text = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        with reading(path, "the embeddings") as file:
+            text = file.read()
         document = json.loads(text, object_pairs_hook=tuple)  # pairs, so that a repeated name is seen
-    except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"'{path}' is no JSON document that can be read: {_line(error)}") from error
     if not isinstance(document, tuple) or not document:
         raise DataError(f"'{path}' holds no JSON object with genes; expected {{symbol: [numbers], ...}}")

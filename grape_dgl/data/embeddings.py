@@ -29,7 +29,7 @@ class Embeddings:
     """Ensembl id without version -> row."""
     by_symbol: Mapping[str, int]
     source: Mapping[str, Any]
-    """Name and sha256 of the file, d; JSON-able."""
+    """Name and sha256 of the file, dim; JSON-able."""
 
     @classmethod
     def read(cls, path: Path | str, name: str) -> Embeddings:
@@ -47,7 +47,7 @@ class Embeddings:
             "embeddings '%s' from '%s': %d genes, %d numbers each; %d rows are left out (repeated or without a name)",
             name, path, reached, values.shape[1], len(values) - reached,
         )  # fmt: skip
-        source = {"file": path.name, "sha256": pooch.file_hash(str(path)), "d": values.shape[1]}
+        source = {"file": path.name, "sha256": pooch.file_hash(str(path)), "dim": values.shape[1]}
         return cls(name, values, by_ensembl, by_symbol, source | ({"key": table.key} if table.key else {}))
 
     def rows(self, symbols: Sequence[str], ensembl: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from grape_dgl.data.annotation_files import Source
 from grape_dgl.data.ensembl_cache import FILE, Cache
-from grape_dgl.data.regions import Region, region_note
+from grape_dgl.data.regions import Region, check_promoter, region_note
 from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ class Ensembl:
             )
         if region not in (None, *get_args(Region)):
             raise ConfigError(f"region is '{region}'; expected one of {', '.join(get_args(Region))}, or None")
-        if upstream < 0 or downstream < 0 or not 0 < upstream + downstream <= 1_000_000:
-            raise ConfigError(
-                f"the promoter has {upstream} + {downstream} bases; expected 1 to 1,000,000, none negative"
-            )
-        parts = urlsplit(self._url)
-        self._server = parts.hostname or ""
-        local = self._server in ("localhost", "127.0.0.1", "::1")
-        if not self._server or parts.scheme not in (("http", "https") if local else ("https",)):
-            raise ConfigError(f"the address of Ensembl is '{url}'; expected https://..., such as {URL}")
+        check_promoter(upstream, downstream)
+        try:
+            parts = urlsplit(self._url)
+            self._server = parts.hostname or ""
+            local = parts.port != 0 and self._server in ("localhost", "127.0.0.1", "::1")
+            if not self._server or parts.scheme not in (("http", "https") if local else ("https",)):
+                raise ValueError("no https")
+        except ValueError as error:  # also of urlsplit, and of a port that is no number
+            raise ConfigError(f"the address of Ensembl is '{url}'; expected https://..., such as {URL}") from error
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -149,9 +149,12 @@ class Ensembl:
 def _newest(answer: Any, url: str) -> int:
     """The release of a service, from the answer to ``info/data``."""
     releases = answer.get("releases") if isinstance(answer, dict) else None
-    if not isinstance(releases, list) or not releases or not all(isinstance(number, int) for number in releases):
+    numbers = (
+        [one for one in releases if isinstance(one, int) and 0 < one < 10**9] if isinstance(releases, list) else []
+    )
+    if not numbers:
         raise DownloadError(f"{url} is no Ensembl REST service: it does not say which release it has")
-    return max(releases)
+    return max(numbers)
 
 
 def _warn(what: str, search: Search, positions: Set[int]) -> None:

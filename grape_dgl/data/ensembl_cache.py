@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+from grape_dgl.data.sqlite_files import set_aside
 
 log = logging.getLogger("grape_dgl")
 
@@ -104,14 +105,9 @@ class Cache:
         self.path = None
 
     def _set_aside(self, error: sqlite3.Error) -> None:
-        aside = f"{self._file}.damaged"
-        log.warning(
-            "the cache '%s' is damaged (%s); it is set aside as '%s' and a new one begun", self._file, error, aside
-        )
         self._database.close()
-        for ending in ("", "-journal"):
-            if os.path.exists(f"{self._file}{ending}"):
-                os.replace(f"{self._file}{ending}", f"{aside}{ending}")
+        if self._file is not None:
+            set_aside(self._file, error)
         self._open()
 
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from tqdm import tqdm
-
+from grape_dgl.data.annotation_files import as_dna
 from grape_dgl.data.ensembl_cache import Cache
 from grape_dgl.data.ensembl_service import RETRIES, Refused, Service, rest
+from grape_dgl.data.progress import bar
 from grape_dgl.errors import DownloadError
-
-log = logging.getLogger("grape_dgl")
 
 _FIELDS = (
     *("id", "display_name", "description", "biotype", "object_type", "species"),
     *("seq_region_name", "start", "end", "strand", "canonical_transcript"),
 )
 """What is kept of the answer about a gene."""
-_NOT_DNA = re.compile("[^ACGTN]")
-_IUPAC = re.compile("[ACGTNRYSWKMBDHV]+")
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,8 @@ def _sequences(path: str, key: str, **settings: str) -> Callable[[Service, str, 
                 raise
             return dict.fromkeys(names)
         entries = [entry for entry in answer if isinstance(entry, dict)] if isinstance(answer, list) else []
-        found = {str(entry.get("query")): str(entry.get("seq")).upper() for entry in entries}
-        return {name: _NOT_DNA.sub("N", found[name]) for name in names if _IUPAC.fullmatch(found.get(name, ""))}
+        found = {str(entry.get("query")): str(entry.get("seq")) for entry in entries}
+        return {name: dna for name in names if (dna := as_dna(found.get(name, "")))}
 
     return ask
 
@@ -111,12 +105,11 @@ class Answers:
         if self._service is None or not new:
             return found
         size = QUESTIONS[kind].batch
-        quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
-        with tqdm(total=len(new), desc=f"Ensembl: {kind}", unit="gene", disable=quiet) as bar:
+        with bar(f"Ensembl: {kind}", len(new)) as shown:
             for start in range(0, len(new), size):
                 batch = new[start : start + size]
                 found |= self._settle(self._service, kind, batch)
-                bar.update(len(batch))
+                shown.update(len(batch))
         return found
 
     def _settle(self, service: Service, kind: str, names: list[str]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from grape_dgl.data.annotation_files import Record, Source, without_version
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.gtf import GeneModel, primary_first
-from grape_dgl.data.regions import Region, promoter_span, region_note
-from grape_dgl.errors import ConfigError, DataError
+from grape_dgl.data.progress import bar
+from grape_dgl.data.regions import Region, check_promoter, promoter_span, region_note
+from grape_dgl.data.text_files import GZIP
+from grape_dgl.errors import DataError
 from grape_dgl.writing import write_beside
 
 if TYPE_CHECKING:
@@ -46,10 +46,7 @@ class GenomeSequences:
     def __init__(
         self, models: Sequence[GeneModel], fasta: Path, region: Region, upstream: int = 1000, downstream: int = 100
     ) -> None:
-        if upstream < 0 or downstream < 0 or not upstream + downstream:
-            raise ConfigError(
-                f"a promoter has {upstream} bases upstream and {downstream} downstream; expected >= 0, and not both 0"
-            )
+        check_promoter(upstream, downstream)
         if region == "transcript" and not any(model.exons for model in models):
             raise DataError("no gene has exons, which the region 'transcript' needs; expected 'exon' lines in the GTF")
         self._fasta, self._region, self._upstream, self._downstream = fasta, region, upstream, downstream
@@ -74,8 +71,7 @@ class GenomeSequences:
         asked = (self._find(*names) for names in zip(symbols, ensembl, strict=True))
         models = list(dict.fromkeys(model for model in asked if model))
         records, outside = list[Record](), list[str]()
-        quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
-        for model in tqdm(models, desc="reading the genome", unit="gene", disable=quiet or (None if models else True)):
+        for model in bar("reading the genome", len(models), models):
             if misfit := self._misfit(model):
                 outside.append(f"{model.symbol or model.ensembl} ({misfit})")
             elif sequence := self._sequence(model):
@@ -89,6 +85,8 @@ class GenomeSequences:
                     f"has the sequences {', '.join(list(self._genome.faidx.index)[:5])})"
                 )
             log.warning("%s and get no sequence (is it the assembly of the GTF?): %s", count, names)
+        if records and not any(base in record.sequence for record in records for base in "ACGT"):
+            raise DataError(f"'{self._fasta}' has no A, C, G or T where the genes lie; expected DNA")
         log.info("'%s': %d of %d genes have a %s sequence", self._fasta, len(records), len(symbols), self._region)
         return Source.of(records)
 
@@ -171,7 +169,7 @@ def _check(fasta: Path) -> None:
         raise DataError(f"cannot read '{fasta}': {error.strerror or error}") from error
     if not start:
         raise DataError(f"'{fasta}' is empty; expected the FASTA file of a genome")
-    if start == b"\x1f\x8b":
+    if start == GZIP:
         raise DataError(
             f"'{fasta}' is compressed (gzip or bgzip), but genes are read from the middle of a genome; "
             f"unpack it: gunzip --keep '{fasta}'"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import logging
 import re
 import zlib
@@ -13,13 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grape_dgl.data.annotation_files import PRIMARY, Record, Source, without_version
+from grape_dgl.data.text_files import GZIP, reading
 from grape_dgl.errors import DataError
 
 log = logging.getLogger("grape_dgl")
 
 COLUMNS = 9
-_GZIP = b"\x1f\x8b"
-_CHUNK = 1 << 20
 _POSITION = re.compile("0*[1-9][0-9]{0,11}")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 _REQUIRED = {name: re.compile(rf'\b{name} "([^"]+)"') for name in ("gene_id", "transcript_id")}
@@ -71,7 +68,7 @@ class _Transcript:
 def is_gtf(start: str | bytes) -> bool:
     """Whether a file that begins like this (plain or gzip) is GTF, or GFF3, which read_gtf turns down by name."""
     if isinstance(start, bytes):
-        if start[:2] == _GZIP:
+        if start[:2] == GZIP:
             try:
                 start = zlib.decompressobj(wbits=31).decompress(start)
             except zlib.error:
@@ -81,7 +78,8 @@ def is_gtf(start: str | bytes) -> bool:
         return True
     line = next((line for line in start.splitlines() if line.strip() and line[0] != "#"), "")
     cells = line.split("\t")
-    return len(cells) == COLUMNS and cells[3].isdecimal() and cells[4].isdecimal() and cells[6] in ("+", "-", ".", "?")
+    placed = cells[3:5] if len(cells) == COLUMNS else []
+    return len(cells) == COLUMNS and ('gene_id "' in cells[8] or all(map(str.isdecimal, placed)))
 
 
 def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:
@@ -122,10 +120,11 @@ def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:
     return list(models.values())
 
 
-def gtf_source(models: Iterable[GeneModel]) -> Source:
+def gtf_source(models: Iterable[GeneModel], file: str = "") -> Source:
     """Symbol, Ensembl id and biotype of genes, found by id or symbol as those of read_table."""
     return Source.of(
-        Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype) for model in primary_first(models)
+        (Record(ensembl=model.ensembl, symbol=model.symbol, biotype=model.biotype) for model in primary_first(models)),
+        file,
     )
 
 
@@ -138,23 +137,19 @@ def _lines(path: Path, wanted: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     """Line number, feature and text of the lines whose feature is wanted; others are only split at three tabs."""
     features = {feature.encode(): feature for feature in wanted}
     number = 0
-    try:
-        with path.open("rb") as raw:
-            packed = raw.peek(2)[:2] == _GZIP
-            for number, line in enumerate(io.BufferedReader(gzip.GzipFile(fileobj=raw), _CHUNK) if packed else raw, 1):
-                cells = line.split(b"\t", 3)
-                if len(cells) == 4 and cells[2] in features:
-                    yield number, features[cells[2]], line.decode().rstrip("\r\n")
-                elif line.startswith(b"##gff-version 3"):
-                    raise DataError(_GFF3.format(path=path))
-                elif len(cells) < 4 and line.strip() and not line.startswith(b"#"):
-                    raise DataError(f"'{path}', line {number}: {len(cells)} columns; expected the {COLUMNS} of GTF")
-    except OSError as error:  # also a broken gzip header or checksum
-        raise DataError(f"cannot read '{path}': {error.strerror or error}") from error
-    except (EOFError, zlib.error) as error:
-        raise DataError(f"'{path}' is a damaged gzip file: {error}; fetch it again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}', line {number}: not text: {error}; expected UTF-8, gzip or plain") from error
+    with reading(path, "the GTF") as file:
+        for number, line in enumerate(file, 1):
+            cells = line.split(b"\t", 3)
+            if len(cells) == 4 and cells[2] in features:
+                try:
+                    text = line.decode().rstrip("\r\n")
+                except UnicodeDecodeError as error:
+                    raise DataError(f"'{path}', line {number}: not text: {error}; expected UTF-8") from error
+                yield number, features[cells[2]], text
+            elif line.startswith(b"##gff-version 3"):
+                raise DataError(_GFF3.format(path=path))
+            elif len(cells) < 4 and line.strip() and not line.startswith(b"#"):
+                raise DataError(f"'{path}', line {number}: {len(cells)} columns; expected the {COLUMNS} of GTF")
     if not number:
         raise DataError(f"'{path}' is empty; expected a GTF file of genes")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import gzip
-import zlib
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from grape_dgl.data.text_files import reading
 from grape_dgl.errors import DataError
 
 CHUNK = 1_000_000
@@ -36,17 +36,13 @@ class TextTable:
     def peek(cls, path: Path, what: str) -> TextTable:
         """Look at the first lines of a file. Raises DataError where there is none or it is no text."""
         lines: list[str] = []
-        try:
-            with path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-            opened = gzip.open if packed else open
-            with opened(path, "rt", encoding="utf-8-sig") as text:
-                for line in text:
-                    lines.append(line.rstrip("\r\n"))
-                    if line.strip() and not line.startswith("!"):
-                        break
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise _damaged(path, what, error) from error
+        with reading(path, what) as file:
+            for line in io.TextIOWrapper(file, encoding="utf-8-sig"):
+                lines.append(line.rstrip("\r\n"))
+                if line.strip() and not line.startswith("!"):
+                    break
+            if any("\0" in line for line in lines):
+                raise ValueError("it holds zero bytes")
         if not lines or not lines[-1].strip() or lines[-1].startswith("!"):
             raise DataError(f"{what} '{path}' is empty; expected a table with a header, gzip or plain")
         header = lines[-1].removeprefix("#")
@@ -54,7 +50,7 @@ class TextTable:
         quotes = separator in ",;" or '"' in header  # who quotes cells of a TSV, quotes its header too
         cells = next(csv.reader([header], delimiter=separator))
         options = {
-            "sep": separator, "compression": "gzip" if packed else None, "encoding": "utf-8-sig",
+            "sep": separator, "encoding": "utf-8-sig",
             "skiprows": len(lines), "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
             "keep_default_na": False, "low_memory": False,
         }  # fmt: skip
@@ -72,18 +68,16 @@ class TextTable:
 
     def read(self, kinds: Mapping[int, Any], **more: Any) -> pd.DataFrame:
         """The rows below the header, columns named by position; ``kinds`` are dtypes, others are found out."""
-        try:
-            return pd.read_csv(self.path, **self._options(kinds) | more)
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise _damaged(self.path, self.what, error) from error
+        with reading(self.path, self.what) as file:
+            return pd.read_csv(file, **self._options(kinds) | more)
 
     def chunks(self, kinds: Mapping[int, Any], **more: Any) -> Iterator[pd.DataFrame]:
         """As :meth:`read`, ``CHUNK`` rows at a time."""
-        try:
-            with pd.read_csv(self.path, **self._options(kinds) | more, chunksize=CHUNK) as reader:
-                yield from reader
-        except (OSError, EOFError, zlib.error, ValueError) as error:
-            raise _damaged(self.path, self.what, error) from error
+        with (
+            reading(self.path, self.what) as file,
+            pd.read_csv(file, **self._options(kinds) | more, chunksize=CHUNK) as reader,
+        ):
+            yield from reader
 
     def _options(self, kinds: Mapping[int, Any]) -> dict[str, Any]:
         return {**self.options, "header": None, "names": range(len(self.header)), "dtype": dict(kinds)}
@@ -91,8 +85,3 @@ class TextTable:
 
 def _plain(name: str) -> str:
     return "".join(sign for sign in name.casefold() if sign.isalnum())
-
-
-def _damaged(path: Path, what: str, error: Exception) -> DataError:
-    said = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-    return DataError(f"cannot read {what} '{path}': {said}; expected a whole table as text (UTF-8), gzip or plain")

@@ -49,7 +49,7 @@ def encode(
             features[label] = genes.vectors[label]
             continue
         if not has.any():
-            log.info("no gene has %s: the model goes without it", _NAMES[label])
+            log.info("no gene has a %s: the model goes without it", _NAMES[label])
             continue
         encoder = _encoder(label, config)
         if not has.all():

@@ -242,7 +242,7 @@ def _check_references(kind: str, folder: Path) -> None:
 def _json(kind: str, path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{kind} model '{path.parent}' has no readable {path.name}: {error}") from error
     if not isinstance(value, dict):
         raise DataError(f"{kind} model '{path.parent}': {path.name} holds no JSON object")

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from tqdm import tqdm
+
+from grape_dgl.data.progress import bar
+from grape_dgl.data.sqlite_files import set_aside
 
 log = logging.getLogger("grape_dgl")
 
@@ -66,9 +68,7 @@ class Store:
         except sqlite3.OperationalError:
             raise  # cannot be opened or written, or another process holds it
         except sqlite3.DatabaseError as error:
-            aside = self.path.with_suffix(".damaged")
-            self.path.replace(aside)
-            log.warning("'%s' is damaged (%s): moved to %s; genes are encoded again", self.path, error, aside.name)
+            set_aside(self.path, error)
             self._id = self._open()
 
     def _open(self) -> int:
@@ -117,14 +117,12 @@ def encode_all(inputs: Sequence[str], encoder: Encoder, cache: Path | None, labe
     ordered = sorted(wanted, key=lambda key: (-len(wanted[key]), key))
     batches = [ordered[start : start + encoder.batch] for start in range(0, len(ordered), encoder.batch)]
     todo = [missing for batch in batches if (missing := [key for key in batch if key not in rows])]
-    quiet = None if log.isEnabledFor(logging.INFO) else True  # None: no bar where stderr is no terminal
-    total = sum(map(len, todo))
-    with tqdm(total=total, desc=f"encoding {label}", unit="gene", disable=quiet or (None if todo else True)) as bar:
+    with bar(f"encoding {label}", sum(map(len, todo))) as shown:
         for batch in todo:
             new = dict(zip(batch, encoder.encode([wanted[key] for key in batch]), strict=True))
             rows |= new
             store = store if store and _kept(store, new) else None
-            bar.update(len(batch))
+            shown.update(len(batch))
     empty = np.zeros(encoder.dim)
     return np.array([rows[key] if text else empty for key, text in zip(keys, inputs, strict=True)], np.float32)
 

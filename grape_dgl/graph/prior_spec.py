@@ -29,6 +29,8 @@ def read_prior(spec: str, screen: Screen, seed: int) -> Prior:
         if key not in SETTINGS:
             hint = did_you_mean(key, SETTINGS)
             raise ConfigError(f"prior '{spec}': unknown setting '{key}'{hint}; there are {', '.join(SETTINGS)}")
+        if key in settings or not value:
+            raise ConfigError(f"prior '{spec}': {key} is given {'twice' if key in settings else 'no value'}")
         try:
             settings[key] = SETTINGS[key](value)
         except ValueError as error:

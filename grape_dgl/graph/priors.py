@@ -28,6 +28,9 @@ log = logging.getLogger("grape_dgl")
 
 BLOCK = 512
 """Genes whose correlations with as many others are in memory at once."""
+SEEN, SEEN_SHARE = 3, 0.01
+"""Control cells, and share of them, that express a gene at least: two genes seen in one and the same
+cell correlate by 1."""
 Block = tuple[np.ndarray, np.ndarray, np.ndarray]
 """int64 rows, int64 columns, float64 weights of edges"""
 
@@ -87,20 +90,31 @@ def edge_prior(path: Path, genes: Genes, name: str, neighbours: int = 0) -> Prio
 def coexpression_prior(screen: Screen, halves: ControlHalves, neighbours: int = 20, least: float = 0.4) -> Prior:
     """Absolute Pearson correlation of log1p expression over the model's half of the control cells.
 
-    No other cell is looked at. A gene that is not measured or does not vary in these cells is unknown to this prior.
-    Raises DataError with fewer than three cells.
+    No other cell is looked at. Unknown to this prior is a gene that is not measured, that does not vary in these cells
+    or that fewer than ``SEEN`` of them or ``SEEN_SHARE`` express. Raises DataError with fewer than three cells.
     """
     _check(neighbours, least)
     if len(halves.model) < 3:
         raise DataError(f"{len(halves.model)} control cells cannot tell co-expression; expected at least three")
     cells = screen.expression[halves.model].tocsc()
-    varies = np.flatnonzero(cells.max(axis=0).toarray().ravel() > cells.min(axis=0).toarray().ravel())
+    enough = max(SEEN, SEEN_SHARE * len(halves.model))
+    spread = cells.max(axis=0).toarray().ravel() > cells.min(axis=0).toarray().ravel()
+    varies = np.flatnonzero(spread & (cells.getnnz(axis=0) >= enough))
     if not len(varies):
-        raise DataError("no gene varies among the control cells; expected expression of single cells")
+        raise DataError(
+            f"no gene varies among the {len(halves.model)} control cells and is expressed in {enough:g} of them; "
+            "expected expression of single cells"
+        )
     present = np.zeros(len(screen.genes), dtype=bool)
     present[varies] = True
     blocks = ((varies[rows], varies[columns], value) for rows, columns, value in correlations(cells[:, varies], least))
-    source = {"kind": "coexpression", "cells": len(halves.model), "neighbours": neighbours, "least": least}
+    source = {
+        "kind": "coexpression",
+        "cells": len(halves.model),
+        "seen": enough,
+        "neighbours": neighbours,
+        "least": least,
+    }
     return _prior("coexpression", blocks, screen.genes, present, neighbours, source)
 
 

@@ -184,7 +184,7 @@ def test_train_and_predict_with_vectors_and_prior_graphs(
     ("flags", "message"),
     [
         (["--embeddings", "vectors.csv"], "NAME=FILE"),
-        (["--embeddings", "fus=vectors.csv"], "NAME=FILE"),
+        (["--embeddings", "fus=vectors.csv"], "choose another"),
         (["--prior", "mine"], "not understood"),
         (["--prior", "coexpression=x.tsv"], "not understood"),
         (["--prior", "go=x.tsv,neighbors=3"], "did you mean 'neighbours'"),

@@ -86,7 +86,12 @@ def test_sequences(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         ("table", "a.tsv", "symbol\tdescription\nMYC\tx\nKLF1\n", "a.tsv', line 3: 1 cells; expected 2"),
         ("table", "a.tsv", "foo\tbar\n1\t2\n", "line 1: the columns are foo, bar"),
         ("table", "a.csv", 'symbol,description\nMYC,"x\n', "a.csv', line 2: not a CSV"),
-        ("table", "a.json", '{"MYC": "x",\n oops}', "a.json', line 2: not JSON"),
+        (
+            "table",
+            "a.json",
+            '{"MYC": "x",\n oops}',
+            "no JSON that can be read: Expecting property name",
+        ),
         ("table", "a.json", '{"MYC": 3}', "entry of 'MYC' is a int"),
         ("table", "a.json", '["MYC"]', "expected an object"),
         ("table", "a.tsv", "", "is empty"),

@@ -71,7 +71,7 @@ def test_one_matrix_in_every_format(tmp_path: Path, name: str, write: Callable[[
     values, present = read.rows(["KLF1", "GATA1", "MYC", "NA"], ["", "", "", ""])
     assert values.dtype == np.float32 and present.tolist() == [True, False, True, True]
     assert np.array_equal(values, [VALUES[2], [0] * 4, VALUES[0], VALUES[1]])
-    assert read.name == "mine" and read.source["file"] == name and read.source["d"] == 4
+    assert read.name == "mine" and read.source["file"] == name and read.source["dim"] == 4
     json.dumps(read.source)
 
 

@@ -239,8 +239,8 @@ def test_bad_requests(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.fa", tmp_path):
         with pytest.raises(DataError, match="cannot read"):
             GenomeSequences(MODELS, path, "gene")
-    for flanks in ((-1, 5), (5, -1), (0, 0)):
-        with pytest.raises(ConfigError, match="expected >= 0, and not both 0"):
+    for flanks in ((-1, 5), (5, -1), (0, 0), (10**6, 1)):
+        with pytest.raises(ConfigError, match="expected 1 to 1,000,000, none negative"):
             GenomeSequences(MODELS, fasta(tmp_path), "promoter", *flanks)
     with pytest.raises(DataError, match="no gene has exons"):
         GenomeSequences(MODELS[4:5], fasta(tmp_path), "transcript")

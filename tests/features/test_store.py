@@ -71,8 +71,8 @@ def test_a_file_that_is_no_store_is_set_aside(tmp_path: Path, caplog: pytest.Log
     for asked in (3, 0):
         encoder = Lengths()
         assert encode_all(TEXTS, encoder, tmp_path, "text").tolist() == EXPECTED and len(encoder.asked) == asked
-    assert caplog.text.count("encoded again") == 1
-    assert (tmp_path / "features.damaged").read_bytes() == content
+    assert caplog.text.count("is damaged") == 1
+    assert (tmp_path / f"{FILE}.damaged").read_bytes() == content
 
 
 def test_no_damage_gives_a_wrong_vector(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_a_truncated_download_is_one_line(tmp_path: Path) -> None:
     rows = "".join(f"p{a} p{b} {c}\n" for a, b, c in draw.integers(1, 1000, size=(30_000, 3)))
     whole = gzip.compress(f"protein1 protein2 combined_score\n{rows}".encode())
     (tmp_path / "links.txt.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match="cannot read the STRING links .*end-of-stream.*expected a whole"):
+    with pytest.raises(DataError, match="the STRING links .* is a damaged gzip file: .*end-of-stream"):
         string_prior(tmp_path / "links.txt.gz", ABCD)
     with pytest.raises(DataError, match="No such file"):
         string_prior(tmp_path / "none.txt.gz", ABCD)
@@ -411,6 +411,21 @@ def test_coexpression_of_permuted_genes_is_relabelled() -> None:
     halves = here.control_halves(0)
     expected = edges(coexpression_prior(here, halves, 1), here.genes)
     assert edges(coexpression_prior(there, halves, 1), there.genes) == approx(expected, 2e-6)
+
+
+@pytest.mark.parametrize(("cells", "enough"), [(60, 3), (300, 3), (500, 5)])
+def test_coexpression_of_genes_that_few_cells_express_is_unknown(cells: int, enough: int) -> None:
+    """Two genes of the same few cells correlate by 1: gene k is seen in k cells; enough are 3, and 1 %."""
+    values = np.zeros((2 * cells + 2, 8), np.float32)
+    for gene in range(8):
+        values[:gene, gene] = values[cells : cells + gene, gene] = 1
+    some = Screen(
+        sp.csr_matrix(values), np.repeat([-1, 0], [2 * cells, 2]), ("G1",), np.zeros(len(values), dtype=np.int64),
+        Genes.from_symbols([f"G{k}" for k in range(8)]),
+    )  # fmt: skip
+    halves = some.control_halves(0)
+    prior = coexpression_prior(some, type(halves)(np.arange(cells), halves.reference))
+    assert known(prior, some.genes) == [f"G{k}" for k in range(enough, 8)] and len(prior.pairs)
 
 
 def test_coexpression_needs_cells_that_vary() -> None:

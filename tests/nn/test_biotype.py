@@ -92,7 +92,7 @@ def test_gatv2_by_hand() -> None:
     # a bias of log .5 halves the second weight before the softmax
     share = 0.5 * math.exp(4) / (0.5 * math.exp(4) + math.exp(-0.8))
     bias = torch.tensor([0.0, math.log(0.5)], dtype=torch.float64)
-    assert float(layer(relation, ends, bias)) == pytest.approx(share - 3 * (1 - share), rel=1e-12)
+    assert layer(relation, ends, bias).item() == pytest.approx(share - 3 * (1 - share), rel=1e-12)
 
 
 @needs_dgl
