@@ -43,6 +43,7 @@ def peer_screen(screen: Screen, split: Split, control: ControlHalves) -> ad.AnnD
             "cell_type": str(screen.notes.get("cell_type") or "cells"),
         },
         index=rows.astype(str),
+        dtype="category",
     )
     genes = pd.DataFrame(
         {name: getattr(screen.genes, name).astype(str) for name in ("ensembl", "biotype", "description")},

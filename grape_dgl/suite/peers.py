@@ -36,6 +36,7 @@ from grape_dgl.suite.peer_process import ending, last_line, run_logged
 log = logging.getLogger("grape_dgl")
 
 PROGRAM, FACTS, REQUIREMENTS = "run.py", "peer.toml", "requirements.txt"
+TABLES = ("files", "settings", "environment")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -61,6 +62,8 @@ class Peer:
     """Data files that it needs beside the screen: name -> what it is. The path is passed as ``--set name=path``."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings and their defaults, passed as ``--set key=value``."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its runs; what is set already stays."""
 
     @classmethod
     def read(cls, folder: str | Path) -> Peer:
@@ -76,7 +79,7 @@ class Peer:
             raise ConfigError(f"'{path}' is not TOML: {error}") from error
         return cls(folder, **_checked(facts, path))
 
-    def environment(self, cache: Path | None = None) -> Path:
+    def interpreter(self, cache: Path | None = None) -> Path:
         """Interpreter of the peer's environment in ``cache`` (default: ``peers`` in the data cache), made on demand."""
         python, folder = self._place(cache)
         return make_environment(folder, self.folder / REQUIREMENTS, python)
@@ -150,7 +153,7 @@ class PeerModel(Model):
 
         The files of the run are in a folder of their own, which is removed afterwards.
         """
-        python = self.peer.environment(self._cache) if self._python is None else self._python
+        python = self.peer.interpreter(self._cache) if self._python is None else self._python
         self._change, self.notes = {}, {}
         self.log = _new_log(self._logs, self.name)
         with tempfile.TemporaryDirectory(prefix=f"{self.name}-") as place:
@@ -196,7 +199,7 @@ class PeerModel(Model):
 
     def _environment(self) -> dict[str, str]:
         threads = {} if self._threads is None else dict.fromkeys(THREADS, str(self._threads))
-        return clean_environment() | {"PYTHONHASHSEED": "0"} | threads
+        return {"PYTHONHASHSEED": "0", **self.peer.environment, **clean_environment(), **threads}
 
 
 def _new_log(folder: Path, name: str) -> Path:
@@ -208,12 +211,8 @@ def _new_log(folder: Path, name: str) -> Path:
 def _checked(facts: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """``facts`` as arguments of `Peer`."""
     fields = {one.name: one for one in dataclasses.fields(Peer) if one.name != "folder"}
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "trials": int,
-        "time_limit": (int, float),
-        "files": dict,
-        "settings": dict,
-    }
+    kinds: dict[str, type | tuple[type, ...]] = {"trials": int, "time_limit": (int, float)}
+    kinds |= dict.fromkeys(TABLES, dict)
     for name, value in facts.items():
         if name not in fields:
             raise ConfigError(f"'{path}': unknown entry '{name}'{did_you_mean(name, fields)}")
@@ -224,5 +223,5 @@ def _checked(facts: Mapping[str, Any], path: Path) -> dict[str, Any]:
             raise ConfigError(f"'{path}': no '{name}'; expected name, source, licence, tuned")
     if not re.fullmatch(r"[\w.-]+", facts["name"]):
         raise ConfigError(f"'{path}': 'name' is '{facts['name']}'; expected letters, digits, '_', '.' and '-' only")
-    tables = {name: {k: str(v) for k, v in facts.get(name, {}).items()} for name in ("files", "settings")}
+    tables = {name: {k: str(v) for k, v in facts.get(name, {}).items()} for name in TABLES}
     return {**facts, **tables}
