@@ -95,6 +95,7 @@ class TunedKernelRidgeBaseline(Model):
     change counts, and is fitted to all of them.
     """
 
+    tuned = "kernels and penalty, on inner splits of the training part"
     PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
     INNER = 10
     """Inner splits, of .8 to .2."""

@@ -16,6 +16,10 @@ class Model(Protocol):
 
     name: str
     """The name in tables."""
+    tuned: str = "nothing"
+    """What is chosen in fitting it, and by what."""
+    trials: int = 0
+    """How many settings are tried for that."""
 
     def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
         """Learn from the train and validation conditions of ``split`` and the control cells ``control.model`` only."""

@@ -32,7 +32,8 @@ log = logging.getLogger("grape_dgl")
 COLUMNS = ("model", "kind", "data", "split", "seed", "condition", "seen", "metric", "value", "reason", "seconds",
            "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
 """Of the long table. A failed job is one row without condition and metric, its reason in ``reason``."""
-WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "configuration", "versions")
+WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "tuned", "configuration",
+         "versions")  # fmt: skip
 """Columns of text."""
 
 
@@ -126,14 +127,13 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     scores = evaluate(
         screen, control, {job.model.name: change}, split.test, job.seed, exclude_targets=job.exclude_targets
     )
-    trials = getattr(model, "trials", 0)
     return scores.assign(
         **job.row(
             seconds=getattr(model, "seconds", None) or seconds,
             peak_memory_mb=peak,
             seen=[split.classes.get(name, "") for name in scores["condition"]],
-            tuned=bool(trials) or job.model.kind == "GRAPE",
-            trials=trials,
+            tuned=model.tuned,
+            trials=model.trials,
             versions=json.dumps(versions(), sort_keys=True),
         )
     )

@@ -37,7 +37,9 @@ from grape_dgl.features.encode import encode
 from grape_dgl.graph.go import read_go
 from grape_dgl.graph.prior_spec import read_prior
 from grape_dgl.pipeline import joined, train
+from grape_dgl.suite.peers import Peer, PeerModel
 from grape_dgl.suite.spec import DataSpec, ModelSpec
+from grape_dgl.training.probe import PENALTIES
 
 
 class Bench:
@@ -85,9 +87,7 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
     if spec.kind == "GRAPE":
         return GrapeModel(spec.name, bench, seed, folder, **options)
     if spec.kind == "peer":
-        from grape_dgl.suite.peers import peer_model
-
-        return peer_model(spec.name, bench, seed, folder, **options)
+        return _peer(spec, bench, seed, folder)
     if spec.kind == "neighbours":
         return NeighboursBaseline(bench.kernel(options.get("kernel", "text")), options.get("k", 5), spec.name)
     if spec.kind == "kernel_ridge_fixed":
@@ -105,11 +105,24 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
     return made
 
 
+def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
+    """A program in an environment of its own, with the GO file of the data set where it asks for one."""
+    peer = Peer.read(str(spec.options["folder"]))
+    settings = dict(item.partition("=")[::2] for item in spec.options.get("settings", ()))
+    files = {name: bench.spec.go for name in peer.files if name == "gene2go" and bench.spec.go}
+    made = PeerModel(peer, files=files, settings=settings, seed=seed, logs=folder, cache=bench.cache / "peers")
+    made.name = spec.name
+    return made
+
+
 class GrapeModel(Model):
     """GRAPE by the main job, in a run folder of its own; early stopping on the validation conditions.
 
     The seed of the split is that of the model and of the halves of the controls.
     """
+
+    tuned = "epoch and penalty of the read-out, on validation conditions"
+    trials = len(PENALTIES)
 
     def __init__(
         self,

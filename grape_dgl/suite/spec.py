@@ -10,8 +10,11 @@ import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
+
+from pooch import file_hash
 
 from grape_dgl.config import SplitKind
 from grape_dgl.errors import ConfigError, did_you_mean
@@ -125,9 +128,31 @@ class Suite:
 
 
 def fingerprint(*parts: Any) -> str:
-    """16 hex digits of what decides a result; dataclasses count by their fields."""
-    plain = [dataclasses.asdict(part) if dataclasses.is_dataclass(part) else part for part in parts]  # type: ignore[arg-type]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    """16 hex digits of what decides a result; a file or folder that was found counts by its content, not by its place."""
+    return hashlib.sha256(json.dumps([_plain(part) for part in parts], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON values, dataclasses by their fields, absolute paths by their content."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, str):
+        return "".join(_content(piece) if Path(piece).is_absolute() else piece for piece in re.split("([=,])", value))
+    return value
+
+
+@lru_cache
+def _content(path: str) -> str:
+    """sha256 of a file, or of the files of a folder with their names."""
+    found, top = hashlib.sha256(), Path(path)
+    files = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file())
+    for one in files:
+        found.update(f"{one.relative_to(top)}:{file_hash(str(one))};".encode())
+    return found.hexdigest()
 
 
 def _data(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> DataSpec:

@@ -114,7 +114,7 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
         failed = part[part["metric"] == ""]
         rows.append({
             "data": data, "model": model, "seconds": part["seconds"].dropna().median(),
-            "peak_memory_mb": part["peak_memory_mb"].dropna().median(), "tuned": bool(part["tuned"].max() or False),
+            "peak_memory_mb": part["peak_memory_mb"].dropna().median(), "tuned": str(part["tuned"].astype(str).max()),
             "trials": int(part["trials"].max() or 0) if part["trials"].notna().any() else 0,
             "jobs": len(part), "failed": len(failed), "reasons": sorted(set(failed["reason"].astype(str))),
         })  # fmt: skip

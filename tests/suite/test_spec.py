@@ -70,6 +70,15 @@ def test_jobs_are_all_combinations_that_are_wanted(tmp_path: Path) -> None:
     assert differ == {"GO"}
 
 
+def test_a_job_is_known_by_the_content_of_its_files_wherever_they_are(tmp_path: Path) -> None:
+    names = []
+    for place, cells in (("here", "x"), ("there", "x"), ("changed", "y")):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "cells.h5ad").write_text(cells)
+        names.append([job.fingerprint for job in jobs_of(Suite.read(write(tmp_path / place, GOOD)))])
+    assert names[0] == names[1] and {a == b for a, b in zip(names[0], names[2], strict=True)} == {True, False}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

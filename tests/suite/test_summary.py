@@ -17,7 +17,7 @@ def table(scores: dict[str, dict[tuple[str, int], float]], metric: str = "pcc_de
     rows = [
         {"model": model, "kind": kinds.get(model, "GRAPE"), "data": "d", "split": "condition", "seed": seed,
          "condition": condition, "metric": metric, "value": value, "seconds": 2.0 + seed, "peak_memory_mb": 10.0,
-         "tuned": model == "GRAPE", "trials": 0, "reason": ""}
+         "tuned": "epoch" if model == "GRAPE" else "nothing", "trials": 0, "reason": ""}
         for model, values in scores.items() for (condition, seed), value in values.items()
     ]  # fmt: skip
     return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
@@ -89,7 +89,7 @@ def test_costs_count_failures() -> None:
     bad = good.iloc[[2]].assign(seed=1, condition="", metric="", value=np.nan, reason="out of memory", seconds=np.nan)
     found = costs(pd.concat([good, bad])).set_index("model")
     assert found.loc["mean", ["jobs", "failed"]].tolist() == [1, 0]
-    assert found.loc["GRAPE", ["jobs", "failed"]].tolist() == [2, 1] and found.loc["GRAPE", "tuned"]
+    assert found.loc["GRAPE", ["jobs", "failed"]].tolist() == [2, 1] and found.loc["GRAPE", "tuned"] == "epoch"
     assert found.loc["GRAPE", "reasons"] == ["out of memory"]
 
 
