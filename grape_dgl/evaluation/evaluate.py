@@ -56,6 +56,7 @@ def evaluate(
     among = _Among(screen, views, conditions)
     rows = []
     for at, condition in enumerate(conditions):
+        truth = screen.mean(condition)
         own_control = screen.control_mean(control.model, condition).astype(np.float64)
         predicted = {name: change[at].astype(np.float64) for name, change in changes.items()}
         beside = {} if trained is None else {"perturbed_mean": own_control + np.atleast_2d(trained).mean(axis=0)}
@@ -67,7 +68,7 @@ def evaluate(
                 if metric.beside == "own":
                     compared = among.observed(metric)[:, genes], at
                 else:
-                    observed = screen.mean(condition) if metric.of == "expression" else view.observed
+                    observed = truth if metric.of == "expression" else view.observed
                     third = {**view.beside, **beside}.get(metric.beside)
                     compared = (observed[genes],) if third is None else (observed[genes], third[genes])
                 for model, change in predicted.items():

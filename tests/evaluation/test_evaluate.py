@@ -80,6 +80,27 @@ def test_shared_control_form_by_hand(case: tuple[Screen, ControlHalves, np.ndarr
     assert reasons["dac_de20_shared_control"] == ""
 
 
+def test_the_scores_of_gears_have_our_names(case: tuple[Screen, ControlHalves, np.ndarray]) -> None:
+    """GEARS' formulas on its stored DE genes: mse, mse_de, pearson_delta(_de), share of DE20 in the right direction."""
+    screen, halves, change = case
+    de20 = GENES[10:30]
+    screen = dataclasses.replace(screen, stored_de={"G01": (*de20, *GENES[:10])})
+    at = [GENES.index(gene) for gene in de20]
+    ctrl, truth = _dense(screen, halves.model).mean(0), _dense(screen, screen.cells("G01")).mean(0)
+    pred = ctrl + change[0]
+    gears = {
+        "mse": np.mean((pred - truth) ** 2),
+        "mse_de20_shared_control": np.mean((pred[at] - truth[at]) ** 2),
+        "pcc_delta_shared_control": stats.pearsonr(pred - ctrl, truth - ctrl).statistic,
+        "pcc_delta_de20_shared_control": stats.pearsonr((pred - ctrl)[at], (truth - ctrl)[at]).statistic,
+        "dac_de20_shared_control": np.mean(np.sign(pred - ctrl)[at] == np.sign(truth - ctrl)[at]),
+        "pearson": stats.pearsonr(pred, truth).statistic,
+    }
+    table = evaluate(screen, halves, {"m": change}, ["G01"], metrics=list(gears))
+    for name, value in gears.items():
+        assert _value(table, name, "G01") == pytest.approx(value, rel=1e-5), name
+
+
 def test_heldout_genes_are_chosen_on_cells_that_are_not_scored(
     case: tuple[Screen, ControlHalves, np.ndarray],
 ) -> None:
@@ -312,7 +333,8 @@ def test_mean_row_of_the_reference_table(shared_data: Callable[[str], Path]) -> 
         model = MeanBaseline()
         model.fit(screen, Split(train, (), test, "condition", seed), halves)
         changes = {"mean": model.predict(test), "control": np.zeros((len(test), screen.genes.measured))}
-        scores = summary(evaluate(screen, halves, changes, test, seed))["test"]
+        metrics = ["pcc_delta", "rmse", "dac", "pcc_delta_shared_control"]
+        scores = summary(evaluate(screen, halves, changes, test, seed, metrics=metrics))["test"]
         rows.append({**scores["mean"], "no change": scores["control"]["rmse"], "dac0": scores["control"]["dac"]})
     found = pd.DataFrame(rows).mean()
     assert found["pcc_delta"] == pytest.approx(0.191, abs=0.06)
