@@ -53,10 +53,12 @@ def ceiling(
         parts = _split_half(screen, control, conditions, int(np.random.default_rng(draw).integers(2**31)))
         boot = {"ceiling_bootstrap": _resampled(screen, control, conditions, np.random.default_rng([*draw, 1]))}
         for cells, sides, changes in (parts, (screen, control, boot)):
+            # the same mean expression over the training conditions, whatever control cells stand in it
+            other = screen.control_mean(control.model) - cells.control_mean(sides.model)
             tables.append(
                 evaluate(
-                    cells, sides, changes, conditions, seed,
-                    exclude_targets=exclude_targets, metrics=metrics, trained=trained,
+                    cells, sides, changes, conditions, seed, exclude_targets=exclude_targets, metrics=metrics,
+                    trained=None if trained is None else trained + other,
                 )
             )  # fmt: skip
     keys = ["model", "condition", "metric"]

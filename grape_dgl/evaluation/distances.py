@@ -31,7 +31,10 @@ def e_distance(predicted: np.ndarray, observed: np.ndarray) -> float:
     source="Gretton et al. 2012, squared MMD with a Gaussian kernel (biased estimate)",
 )  # fmt: skip
 def mmd(predicted: np.ndarray, observed: np.ndarray, scale: float | None = None) -> float:
-    """Squared maximum mean discrepancy between predicted and observed cells; ``scale`` is s of the card."""
+    """Squared maximum mean discrepancy between predicted and observed cells.
+
+    ``scale`` is the s of the formula, for a kernel of one width over several conditions.
+    """
     predicted, observed = _cells(predicted, observed)
     both = np.concatenate([predicted, observed])
     squares = cdist(both, both, "sqeuclidean")

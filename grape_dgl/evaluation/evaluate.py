@@ -42,7 +42,7 @@ def evaluate(
     ``seed`` draws the halves of the ``*_heldout`` forms. ``exclude_targets`` leaves the genes that a condition perturbs
     out of its scores and DE genes. ``metrics``: names of scores (``all_names``); None gives ``metric_names()``, with
     Systema's where ``trained`` is given. ``trained``: observed changes [conditions, measured] of the training
-    conditions (``baselines.protocol.training_changes``), whose mean is Systema's reference.
+    conditions from ``control.model`` (``baselines.protocol.training_changes``), whose mean is Systema's reference.
 
     Returns the columns model, condition, metric, value (NaN where undefined) and reason: why a value is undefined, or
     that fewer genes were there than its name says; else empty. No score depends on the other models; the ranks among
@@ -105,7 +105,7 @@ def _by_form(names: Sequence[str], trained: np.ndarray | None) -> dict[str, dict
     for name in names:
         metric, form = card(name)
         if metric.beside == "perturbed_mean" and trained is None:
-            raise DataError(f"'{name}' needs the changes of the training conditions; give them as trained=")
+            raise DataError(f"'{name}' needs the changes of the training conditions (evaluate(trained=...))")
         found.setdefault(form, {})[name] = metric
     return found
 

@@ -76,7 +76,7 @@ def null_test(
     n repeats with a value, n_undefined scores, and ``zero``: whether the mean is within three standard errors of zero
     (True where no repeat has a value, as for a model that predicts no change). Raises DataError as ``null_screen``.
     """
-    from grape_dgl.evaluation.evaluate import evaluate
+    from grape_dgl.evaluation.evaluate import evaluate  # which offers null_screen
 
     tables = []
     for repeat in range(seed, seed + repeats):

@@ -71,9 +71,15 @@ def test_the_bootstrap_brackets_a_prediction_without_noise() -> None:
 
 def test_where_nothing_was_done_there_is_no_ceiling() -> None:
     screen = _experiment(3, effect=0.0)
-    table = ceiling(screen, screen.control_halves(0), NAMES, repeats=8, metrics=["pcc_delta"])
-    halves = table[table["model"] == "ceiling"]
-    assert abs(halves["value"].mean()) < 0.15
+    control = screen.control_halves(0)
+    trained = np.stack([screen.mean(c) - screen.control_mean(control.model) for c in NAMES[10:]])
+    asked = ["pcc_delta", "pcc_perturbed_mean"]
+    table = ceiling(screen, control, NAMES[:10], repeats=8, metrics=asked, trained=trained)
+    found = _means(table, "ceiling")
+    assert abs(found["pcc_delta"]) < 0.15
+    assert abs(found["pcc_perturbed_mean"]) < 0.15  # control cells do not stand in it
+    halves = ceiling(screen, control, NAMES, repeats=8, metrics=["pcc_delta"])
+    halves = halves[halves["model"] == "ceiling"]
     low = halves["value"] <= 0
     assert 2 < low.sum() < 18
     assert set(halves.loc[low, "reason"]) == {"the halves do not agree; the score of halves is kept"}
