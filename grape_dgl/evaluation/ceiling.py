@@ -3,7 +3,8 @@
 * ``ceiling``: one half of a condition's cells and of the reference control cells predicts, the other half of both is
   scored; then the score of whole samples instead of halves where that is known (``Metric.depth``: Spearman-Brown for
   correlations, error variance in proportion to 1 / cells). It is what a repeat of the experiment would score.
-  Other scores (directions, ranks, overlaps) stay those of halves, which is low.
+  Other scores (directions, ranks, overlaps) stay those of halves, which is low. Where genes are chosen or cells are cut
+  once more (``_de20``, ``_heldout``) the correction is about right, for it takes the two halves to be alike.
 * ``ceiling_bootstrap``: cells drawn with replacement from a condition's own cells predict, against the model's control
   cells, and all of them are scored as ``evaluate`` does. Prediction and truth share the noise of the cells, so it is
   high for conditions of few cells.

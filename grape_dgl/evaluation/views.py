@@ -13,7 +13,7 @@ from grape_dgl.evaluation.catalogue import DE_SIZES
 from grape_dgl.evaluation.de import Moments, moments, ranked, significant, stored_de, t_scores, t_test, wilcoxon
 from grape_dgl.evaluation.metrics import de_weights
 
-FEW_CELLS = "a t-test needs at least two cells of the condition and two of control"
+FEW_CELLS = "a test needs at least two cells of the condition and two of control"
 
 
 class View(NamedTuple):
@@ -56,7 +56,7 @@ class Views:
         return self.screen.mean(condition) - self.screen.control_mean(self.control.reference, condition)
 
     def of(self, condition: str, exclude_targets: bool, forms: Collection[str]) -> Iterator[View]:
-        """The wanted forms of a condition; what only other forms need is not computed."""
+        """A condition in all of ``forms``, perhaps in others; costly tests are made for these only."""
         screen = self.screen
         cells = screen.cells(condition)
         measured = np.arange(screen.genes.measured)
@@ -96,16 +96,15 @@ class Views:
         scores = np.zeros(len(observed)) if few else t_scores(own, reference)
         yield View("", observed, kept, "", {"weights": de_weights(scores)})
         yield from _de_views("", observed, *self._rank(own, "", targets))
-        for form in ("_ttest", "_wilcoxon"):
-            if form in forms:
-                note = FEW_CELLS.replace("a t-test", "a test") if few else ""
-                found = np.zeros(len(observed), dtype=bool)
-                if not few and form == "_ttest":
-                    found = significant(t_test(own, reference))
-                elif not few:
-                    expression = self.screen.expression
-                    found = significant(wilcoxon(expression[cells], expression[self.control.reference]))
-                yield View(form, observed, kept[:0] if few else kept, note, {"significant": found})
+        for form in [form for form in ("_ttest", "_wilcoxon") if form in forms]:
+            if few:
+                yield View(form, observed, kept[:0], FEW_CELLS, {"significant": np.zeros(len(observed), dtype=bool)})
+                continue
+            if form == "_ttest":
+                p = t_test(own, reference)
+            else:
+                p = wilcoxon(self.screen.expression[cells], self.screen.expression[self.control.reference])
+            yield View(form, observed, kept, "", {"significant": significant(p)})
 
     def _rank(self, own: Moments, form: str, exclude: np.ndarray) -> tuple[np.ndarray, str]:
         """DE genes of the cells of ``own`` and an empty note, or no genes and the reason."""
