@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,13 +34,27 @@ log = logging.getLogger("grape_dgl")
     "--seed", type=click.IntRange(min=0), metavar="N", help="Seed of the control halves [the predictions' own, else 0]."
 )
 @click.option("--exclude-targets", is_flag=True, help="Leave the genes a condition perturbs out of its scores.")
-@output_options(help="Table to write (.csv): one row per model, condition and metric.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="Score only this, such as pcc_delta_de20 (all are in docs/metrics.md). Repeatable.",
+)
+@click.option(
+    "--export",
+    type=click.Choice(["cell-eval"]),
+    help="Write files for another tool into the folder --out instead of scoring.",
+)
+@output_options(help="Table to write (.csv): one row per model, condition and metric; with --export a folder.")
 @json_option
 def command(
     predictions: Path,
     truth: str,
     seed: int | None,
     exclude_targets: bool,
+    metrics: tuple[str, ...],
+    export: str | None,
     out: Path | None,
     force: bool,
     as_json: bool,
@@ -50,27 +65,48 @@ def command(
     PREDICTIONS is a predictions.h5ad of ours, or any .h5ad with one row per condition (obs_names), one column per gene
     (var_names) and predicted mean expression in X. Read --truth with the flags of the training run.
 
+    --export cell-eval writes real.h5ad and predicted.h5ad, which cell-eval scores as they are, with the reference half
+    of the real control cells in the one and the model's half in the other. A predicted cell is a control cell of the
+    model's half, moved so that the mean over cells is the predicted one: a gene that rises is raised by the same amount
+    in every cell, one that falls is scaled down in every cell; a mean below zero becomes zero. The spread of these
+    cells is the control's, so cell-eval's scores of means (pearson_delta, mse, mae, discrimination) count, and those
+    that test predicted cells say little. cell-eval takes the plain control mean, ours is matched to batches.
+
     \b
     Examples:
       grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad
       grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad --json -o metrics.csv
+      grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad --export cell-eval -o pair
     """
     import numpy as np
 
+    from grape_dgl.evaluation.catalogue import check_names
+    from grape_dgl.evaluation.cell_eval import PREDICTED, REAL, cell_eval_pair, write_pair
     from grape_dgl.evaluation.evaluate import evaluate, summary
     from grape_dgl.evaluation.predictions import Predictions
     from grape_dgl.writing import write_beside
 
+    if export is not None and out is None:
+        raise click.UsageError("--export writes a folder: say which with -o FOLDER.")
+    check_names(metrics)
     if out is not None:
-        check_output(out, force, ".csv")
+        check_output(out, force, "" if export else ".csv")
     given = Predictions.read(predictions)
     screen = load_screen(data=truth, **options)
     seed = _seed(seed, given.info.get("seed"))
     control = screen.control_halves(seed)
     scored = _held_out(given).against(screen, control)
     _check_control(scored, screen, control)
+    if export is not None and out is not None:
+        write_pair(out, *cell_eval_pair(screen, control, scored.conditions, scored.change, seed))
+        files = {"real": str(out / REAL), "predicted": str(out / PREDICTED)}
+        command_line = f"cell-eval run -ap {shlex.quote(files['predicted'])} -ar {shlex.quote(files['real'])}"
+        echo_json({**files, "seed": seed}) if as_json else click.echo(command_line)
+        return
     changes = {str(given.info.get("model", predictions.stem)): scored.change, "control": np.zeros_like(scored.change)}
-    table = evaluate(screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets)
+    table = evaluate(
+        screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets, metrics=metrics or None
+    )
     scores = summary(table)
     if out is not None:
         write_beside(out, lambda beside: table.to_csv(beside, index=False))

@@ -1,62 +1,28 @@
 """Scores of several models on the same test conditions, as one long table: one row per model, condition and metric.
 
-A score's name says what it compares. The plain names lead; every other form is reported beside them:
-
-* ``rmse``, ``dac``, ``dac_nonzero``, ``pcc_delta``: all genes. The observed change is taken from reference control
-  cells that no model has seen (disjoint controls), the predicted change from the model's own control cells.
-* ``*_de20``, ``*_de40``: the 20 or 40 genes with the highest absolute t-score of the condition's cells against the
-  reference control cells.
-* ``*_shared_control``: the paper's form. One control mean, the model's, stands in the prediction and in the truth, and
-  its noise correlates them; DE genes are those stored in the file, else from all control cells.
-* ``*_heldout``: DE genes are chosen on cells that are not scored. The condition's cells and the reference control cells
-  are each cut into two halves (at random by ``seed``, evenly within each batch); the genes are chosen on the first half
-  of both, and the observed change is the second half's mean minus the second half's control mean.
+Which scores there are, and what the ending of a name says (``_de20``, ``_shared_control``, ``_heldout``, ...), stands
+in ``catalogue`` and in docs/metrics.md.
 """
 
 from __future__ import annotations
 
-import logging
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
-from grape_dgl.evaluation.de import Moments, moments, ranked, stored_de, t_scores
-from grape_dgl.evaluation.metrics import METRICS, Undefined
+from grape_dgl.evaluation.cards import Metric, Undefined
+from grape_dgl.evaluation.catalogue import all_names, card, check_names, metric_names
 from grape_dgl.evaluation.null import null_screen
 from grape_dgl.evaluation.summary import bootstrap, summary
+from grape_dgl.evaluation.views import View, Views
 
 __all__ = ["bootstrap", "evaluate", "metric_names", "null_screen", "summary"]
 
-log = logging.getLogger("grape_dgl")
-
-DE_SIZES = (20, 40)
-ALL_GENES = ("rmse", "dac", "dac_nonzero", "pcc_delta")
-PAPER = ("dac", "pcc_delta")
-
-
-class View(NamedTuple):
-    """One way to look at a condition: which observed change, over which genes, by which metrics."""
-
-    suffix: str
-    metrics: tuple[str, ...]
-    observed: np.ndarray
-    """[measured] observed change"""
-    genes: np.ndarray
-    """indices of the genes that count"""
-    note: str
-    """Why there are fewer genes than the name says, or no genes at all; else empty."""
-
-
-def metric_names() -> list[str]:
-    """Every metric of the long table, in its order."""
-    de = [f"{name}_de{size}" for size in DE_SIZES for name in PAPER]
-    shared = [f"{name}_shared_control" for name in (*PAPER, *de)]
-    return [*ALL_GENES, *de, *shared, *(f"{name}_heldout" for name in de)]
+COLUMNS = ["model", "condition", "metric", "value", "reason"]
 
 
 def evaluate(
@@ -67,17 +33,54 @@ def evaluate(
     seed: int = 0,
     *,
     exclude_targets: bool = False,
+    metrics: Sequence[str] | None = None,
+    trained: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Score predicted changes against the cells of ``conditions``.
 
     ``changes``: model name -> change [conditions, measured] from ``screen.control_mean(control.model, condition)``.
     ``seed`` draws the halves of the ``*_heldout`` forms. ``exclude_targets`` leaves the genes that a condition perturbs
-    out of its scores and DE genes.
+    out of its scores and DE genes. ``metrics``: names of scores (``all_names``); None gives ``metric_names()``, with
+    Systema's where ``trained`` is given. ``trained``: observed changes [conditions, measured] of the training
+    conditions from ``control.model`` (``baselines.protocol.training_changes``), whose mean is Systema's reference.
 
     Returns the columns model, condition, metric, value (NaN where undefined) and reason: why a value is undefined, or
-    that fewer genes were there than its name says; else empty. Raises DataError for an array of another shape or with
-    values that are not finite.
+    that fewer genes were there than its name says; else empty. No score depends on the other models; the ranks among
+    conditions depend on ``conditions``. Raises DataError for an array of another shape or with values that are not
+    finite, for an unknown metric, and for Systema's without ``trained``.
     """
+    _check(screen, changes, conditions, trained)
+    wanted = metric_names(trained is not None) if metrics is None else list(dict.fromkeys(metrics))
+    by_form = _by_form(wanted, trained)
+    views = Views(screen, control, seed)
+    among = _Among(screen, views, conditions)
+    rows = []
+    for at, condition in enumerate(conditions):
+        truth = screen.mean(condition)
+        own_control = screen.control_mean(control.model, condition).astype(np.float64)
+        predicted = {name: change[at].astype(np.float64) for name, change in changes.items()}
+        beside = {} if trained is None else {"perturbed_mean": own_control + np.atleast_2d(trained).mean(axis=0)}
+        for view in views.of(condition, exclude_targets, by_form):
+            for name, metric in by_form.get(view.form, {}).items():
+                genes = among.genes(view, condition) if metric.without_targets else view.genes
+                shift = own_control[genes] if metric.of == "expression" else 0.0
+                compared: tuple[Any, ...]
+                if metric.beside == "own":
+                    compared = among.observed(metric)[:, genes], at
+                else:
+                    observed = truth if metric.of == "expression" else view.observed
+                    third = {**view.beside, **beside}.get(metric.beside)
+                    compared = (observed[genes],) if third is None else (observed[genes], third[genes])
+                for model, change in predicted.items():
+                    value, reason = _score(metric, view, shift + change[genes], compared)
+                    rows.append((model, condition, name, value, reason))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return _sorted(table, {"model": list(changes), "condition": conditions, "metric": all_names()})
+
+
+def _check(
+    screen: Screen, changes: Mapping[str, np.ndarray], conditions: Sequence[str], trained: np.ndarray | None
+) -> None:
     genes = screen.genes.measured
     for name, change in changes.items():
         if change.shape != (len(conditions), genes):
@@ -88,96 +91,54 @@ def evaluate(
         if not np.isfinite(change).all():
             first = conditions[int(np.flatnonzero(~np.isfinite(change).all(axis=1))[0])]
             raise DataError(f"model '{name}' predicts NaN or infinite values for '{first}'; expected finite changes")
-    reference = _Reference(screen, control, seed)
-    rows = []
-    for at, condition in enumerate(conditions):
-        truth = screen.mean(condition)
-        own_control = screen.control_mean(control.model, condition)
-        for view in reference.views(condition, exclude_targets):
-            for name, change in changes.items():
-                for metric in view.metrics:
-                    if METRICS[metric].of == "expression":
-                        compared = own_control + change[at], truth
-                    else:
-                        compared = change[at], view.observed
-                    value, reason = _score(metric, *compared, view)
-                    rows.append((name, condition, metric + view.suffix, value, reason))
-    table = pd.DataFrame(rows, columns=["model", "condition", "metric", "value", "reason"])
-    places = {
-        column: {name: place for place, name in enumerate(names)}
-        for column, names in (("model", list(changes)), ("condition", conditions), ("metric", metric_names()))
-    }
-    return table.sort_values(list(places), key=lambda names: names.map(places[names.name]), ignore_index=True)
+    if trained is not None and (trained.size == 0 or trained.shape[-1] != genes or not np.isfinite(trained).all()):
+        raise DataError(
+            f"the changes of the training conditions have shape {trained.shape}; expected finite values "
+            f"(conditions, {genes} measured genes)"
+        )
 
 
-def _score(metric: str, predicted: np.ndarray, observed: np.ndarray, view: View) -> tuple[float, str]:
+def _by_form(names: Sequence[str], trained: np.ndarray | None) -> dict[str, dict[str, Metric]]:
+    """Form -> name of the score -> metric, for the wanted names."""
+    check_names(names)
+    found: dict[str, dict[str, Metric]] = {}
+    for name in names:
+        metric, form = card(name)
+        if metric.beside == "perturbed_mean" and trained is None:
+            raise DataError(f"'{name}' needs the changes of the training conditions (evaluate(trained=...))")
+        found.setdefault(form, {})[name] = metric
+    return found
+
+
+class _Among:
+    """What all test conditions look like, for the metrics that compare a prediction with each; computed when asked."""
+
+    def __init__(self, screen: Screen, views: Views, conditions: Sequence[str]) -> None:
+        self._screen, self._views, self._conditions = screen, views, conditions
+        self._observed: dict[str, np.ndarray] = {}
+
+    def observed(self, metric: Metric) -> np.ndarray:
+        """[conditions, measured] float64: expression or change."""
+        if metric.of not in self._observed:
+            look = self._screen.mean if metric.of == "expression" else self._views.change
+            self._observed[metric.of] = np.stack([look(c) for c in self._conditions]).astype(np.float64)
+        return self._observed[metric.of]
+
+    def genes(self, view: View, condition: str) -> np.ndarray:
+        """The genes of a view without the targets of the condition."""
+        return view.genes[~np.isin(view.genes, self._screen.targets(condition))]
+
+
+def _score(metric: Metric, view: View, predicted: np.ndarray, compared: tuple[Any, ...]) -> tuple[float, str]:
     if view.note and not len(view.genes):
         return float("nan"), view.note
     try:
-        return METRICS[metric](predicted[view.genes], observed[view.genes]), view.note
+        return metric(predicted, *compared), view.note
     except Undefined as undefined:
         return float("nan"), str(undefined)
 
 
-class _Reference:
-    """The control side of every comparison: reference cells, their halves and their moments, computed once."""
-
-    def __init__(self, screen: Screen, control: ControlHalves, seed: int) -> None:
-        self.screen, self.control, self.seed = screen, control, seed
-        self.choosing, self.scoring = self._halves("control", control.reference)
-        self.moments = {
-            "": self._moments(control.reference),
-            "_shared_control": self._moments(screen.control_cells),
-            "_heldout": self._moments(self.choosing),
-        }
-
-    def views(self, condition: str, exclude_targets: bool) -> Iterator[View]:
-        screen = self.screen
-        cells = screen.cells(condition)
-        measured = np.arange(screen.genes.measured)
-        targets = screen.targets(condition) if exclude_targets else np.array([], dtype=np.int64)
-        kept = measured[~np.isin(measured, targets)]
-        truth = screen.mean(condition)
-
-        observed = truth - screen.control_mean(self.control.reference, condition)
-        yield View("", ALL_GENES, observed, kept, "")
-        yield from self._de_views("", observed, *self._rank(cells, "", targets))
-
-        shared = truth - screen.control_mean(self.control.model, condition)
-        yield View("_shared_control", PAPER, shared, kept, "")
-        stored = screen.stored_de.get(condition)
-        if stored:
-            order, note = stored_de(stored, list(screen.genes.symbol[: screen.genes.measured]), targets), ""
-        else:
-            order, note = self._rank(cells, "_shared_control", targets)
-        yield from self._de_views("_shared_control", shared, order, note)
-
-        choosing, scoring = self._halves(condition, cells)
-        order, note = self._rank(choosing, "_heldout", targets)
-        if not len(scoring) or not len(self.scoring):
-            order, note = order[:0], "no cells are left to score on"
-            apart = np.zeros_like(truth)
-        else:
-            apart = self._moments(scoring).mean - screen.control_mean(self.scoring, condition)
-        yield from self._de_views("_heldout", apart, order, note)
-
-    def _de_views(self, suffix: str, observed: np.ndarray, order: np.ndarray, note: str) -> Iterator[View]:
-        for size in DE_SIZES:
-            fewer = f"{len(order)} genes instead of {size}" if len(order) < size else ""
-            yield View(f"_de{size}{suffix}", PAPER, observed, order[:size], note or fewer)
-
-    def _rank(self, cells: np.ndarray, form: str, exclude: np.ndarray) -> tuple[np.ndarray, str]:
-        """DE genes of ``cells`` and an empty note, or no genes and the reason."""
-        if min(len(cells), self.moments[form].n) < 2:
-            return np.array([], dtype=np.int64), "a t-test needs at least two cells of the condition and two of control"
-        return ranked(t_scores(self._moments(cells), self.moments[form]), exclude), ""
-
-    def _moments(self, cells: np.ndarray) -> Moments:
-        return moments(self.screen.expression[cells])
-
-    def _halves(self, name: str, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Two halves of ``cells``, evenly within each batch, drawn by seed and name whatever else is scored."""
-        rng = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-        shuffled = rng.permutation(np.sort(cells))
-        shuffled = shuffled[np.argsort(self.screen.batch[shuffled], kind="stable")]
-        return shuffled[::2], shuffled[1::2]
+def _sorted(table: pd.DataFrame, orders: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Rows in the given order of models, conditions and metrics."""
+    places = {column: {name: place for place, name in enumerate(names)} for column, names in orders.items()}
+    return table.sort_values(list(places), key=lambda names: names.map(places[names.name]), ignore_index=True)

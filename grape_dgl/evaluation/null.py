@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+import pandas as pd
 
-from grape_dgl.data.screen import Screen
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.data.splits import Split
 from grape_dgl.errors import DataError
 
 
@@ -40,3 +44,54 @@ def null_screen(screen: Screen, n_conditions: int, cells_each: int, seed: int) -
         stored_de={},
         notes={**screen.notes, "null": {"conditions": n_conditions, "cells_each": cells_each, "seed": seed}},
     )
+
+
+NULL_METRICS = ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20_heldout", "pcc_delta_de40_heldout")
+"""Scores that are zero in expectation where nothing was done, whatever a model predicts from its own control cells."""
+
+
+class Predictor(Protocol):
+    """What is tested: a model as in ``baselines.protocol``, which stands above this package."""
+
+    name: str
+
+    def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None: ...
+
+    def predict(self, conditions: Sequence[str]) -> np.ndarray: ...
+
+
+def null_test(
+    screen: Screen,
+    models: Sequence[Predictor],
+    repeats: int = 20,
+    seed: int = 0,
+    *,
+    n_conditions: int = 12,
+    cells_each: int = 80,
+    metrics: Sequence[str] = NULL_METRICS,
+) -> pd.DataFrame:
+    """Fit every model on ``repeats`` null screens (two thirds of the conditions train) and score the others.
+
+    One row per model and metric: mean over repeats (each the mean over its test conditions), its standard_error,
+    n repeats with a value, n_undefined scores, and ``zero``: whether the mean is within three standard errors of zero
+    (True where no repeat has a value, as for a model that predicts no change). Raises DataError as ``null_screen``.
+    """
+    from grape_dgl.evaluation.evaluate import evaluate  # which offers null_screen
+
+    tables = []
+    for repeat in range(seed, seed + repeats):
+        null = null_screen(screen, n_conditions, cells_each, repeat)
+        cut = max(1, 2 * n_conditions // 3)
+        split = Split(null.conditions[:cut], (), null.conditions[cut:], "condition", repeat)
+        control = null.control_halves(repeat)
+        changes = {}
+        for model in models:
+            model.fit(null, split, control)
+            changes[model.name] = model.predict(split.test)
+        tables.append(evaluate(null, control, changes, split.test, repeat, metrics=metrics).assign(repeat=repeat))
+    table = pd.concat(tables)
+    means = table.groupby(["model", "metric", "repeat"], sort=False)["value"].mean()
+    found = means.groupby(["model", "metric"], sort=False).agg(mean="mean", standard_error="sem", n="count")
+    found["n_undefined"] = table["value"].isna().groupby([table["model"], table["metric"]]).sum()
+    found["zero"] = ~(found["mean"].abs() > 3 * found["standard_error"])
+    return found.reset_index()

@@ -72,9 +72,9 @@ def test_the_table_has_a_line_per_metric(
     assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["GRAPE", "control"]
-    assert [line.split()[0] for line in lines[1:-1]] == metric_names()
+    assert [line.split()[0] for line in lines[1 : 1 + len(metric_names())]] == metric_names()
     assert lines[1 + metric_names().index("pcc_delta")].split()[2] == "-"
-    assert lines[-1].startswith("mean over 3 conditions")
+    assert lines[1 + len(metric_names())].startswith("mean over 3 conditions")
 
 
 def test_a_foreign_file_scores_as_ours(
@@ -113,9 +113,45 @@ def test_excluded_targets_reach_the_scores(
     assert json.loads(capsys.readouterr().out)["test"]["GRAPE"] == summary(table)["test"]["GRAPE"]
 
 
+def test_only_the_asked_metrics(
+    truth: Path, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    asked = ["--metric", "mae_delta", "--metric", "direction_match_wilcoxon"]
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), *asked, "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["test"]["GRAPE"]) == ["mae_delta", "direction_match_wilcoxon"]
+
+
+def test_export_writes_the_pair_and_says_how_to_score_it(
+    truth: Path, screen: Screen, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    command = ["evaluate", str(tmp_path / "p.h5ad"), "--truth", str(truth), "--export", "cell-eval"]
+    out = tmp_path / "a pair"
+    assert main([*command, "-o", str(out)]) == 0
+    said = capsys.readouterr().out.strip()
+    assert said == f"cell-eval run -ap '{out / 'predicted.h5ad'}' -ar '{out / 'real.h5ad'}'"
+    real, predicted = (ad.read_h5ad(out / name) for name in ("real.h5ad", "predicted.h5ad"))
+    assert sorted(path.name for path in out.iterdir()) == ["predicted.h5ad", "real.h5ad"]
+    control = screen.control_halves(SEED)
+    for data, rows in ((real, control.reference), (predicted, control.model)):
+        label = data.obs["target_gene"].astype(str)
+        assert {*label} == {*NAMES, "non-targeting"}
+        assert np.array_equal(data[label == "non-targeting"].X.toarray(), screen.expression[rows].toarray())
+    cells = predicted[predicted.obs["target_gene"].astype(str) == "G0+G1"].X.toarray()
+    expected = np.maximum(predictions.expected[NAMES.index("G0+G1")], 0)
+    assert cells.mean(0) == pytest.approx(expected, abs=1e-4)
+    assert main([*command, "-o", str(out)]) == 1
+    assert "--force" in capsys.readouterr().err
+    assert main([*command, "-o", str(out), "--force", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["real"] == str(out / "real.h5ad")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["TRUTH", "--truth", "TRUTH", "--export", "cell-eval"], 2, "say which with -o FOLDER"),
+        (["TRUTH", "--truth", "TRUTH", "--metric", "rsme"], 1, "no metric 'rsme'; did you mean 'rmse'"),
         (["missing.h5ad", "--truth", "TRUTH"], 1, "error: there is no file 'missing.h5ad'"),
         (["TRUTH"], 2, "--truth"),
         (["TRUTH", "--truth", "missing.h5ad"], 1, "error: .*missing.h5ad"),

@@ -9,14 +9,16 @@ import anndata as ad
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from scipy import stats
 
 from evaluation.screens import norman, simulated
 from grape_dgl.data.screen import Screen
-from grape_dgl.evaluation.de import de_genes, moments, ranked, stored_de, t_scores
+from grape_dgl.evaluation import de
+from grape_dgl.evaluation.de import de_genes, moments, ranked, significant, stored_de, t_scores, t_test, wilcoxon
 
 
-def _scanpy(screen: Screen, condition: str) -> tuple[np.ndarray, np.ndarray]:
-    """Scores per gene [genes] and the ranked gene indices as scanpy gives them."""
+def _scanpy(screen: Screen, condition: str, field: str = "scores") -> tuple[np.ndarray, np.ndarray]:
+    """Scores (or another field) per gene [genes] and the ranked gene indices as scanpy gives them."""
     import scanpy as sc
 
     rows = np.concatenate([screen.cells(condition), screen.control_cells])
@@ -28,7 +30,7 @@ def _scanpy(screen: Screen, condition: str) -> tuple[np.ndarray, np.ndarray]:
     )
     names = data.uns["rank_genes_groups"]["names"]["case"].astype(int)
     scores = np.empty(data.n_vars)
-    scores[names] = data.uns["rank_genes_groups"]["scores"]["case"]
+    scores[names] = data.uns["rank_genes_groups"][field]["case"]
     return scores, names
 
 
@@ -53,6 +55,30 @@ def test_equals_scanpy_on_real_cells(shared_data: Callable[[str], Path]) -> None
 
 def test_equals_scanpy_on_simulated_cells() -> None:
     _equals_scanpy(simulated(), "G00+G02")
+
+
+def test_significant_genes_are_scanpys() -> None:
+    screen = simulated()
+    for condition in screen.conditions:
+        group, reference = (screen.expression[rows] for rows in (screen.cells(condition), screen.control_cells))
+        p = t_test(moments(group), moments(reference))
+        np.testing.assert_allclose(p, _scanpy(screen, condition, "pvals")[0], rtol=1e-5)
+        adjusted = _scanpy(screen, condition, "pvals_adj")[0]
+        for rate in (0.01, 0.05, 0.5):
+            assert significant(p, rate).tolist() == (adjusted < rate).tolist()
+        assert 3 < significant(p).sum() < 30
+
+
+def test_rank_test_is_scipys_whatever_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = simulated()
+    group, reference = screen.expression[screen.cells("G01")], screen.expression[screen.control_cells]
+    whole = wilcoxon(group, reference)
+    monkeypatch.setattr(de, "GENES_AT_ONCE", 7)
+    assert wilcoxon(group, reference).tolist() == whole.tolist()
+    for gene in range(55):
+        p = stats.mannwhitneyu(group[:, [gene]].toarray().ravel(), reference[:, [gene]].toarray().ravel()).pvalue
+        assert whole[gene] == pytest.approx(p, rel=1e-12)
+    assert (whole[55:] == 1).all()  # silent genes
 
 
 def test_moments_are_numpys_and_count_stored_zeros() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from evaluation.screens import GENES, norman, simulated
 from grape_dgl.baselines.mean import MeanBaseline
@@ -16,7 +17,11 @@ from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.errors import DataError
-from grape_dgl.evaluation.evaluate import evaluate, metric_names, null_screen, summary
+from grape_dgl.evaluation.catalogue import RANKS, all_names, metric_names
+from grape_dgl.evaluation.evaluate import evaluate, null_screen, summary
+from grape_dgl.evaluation.null import NULL_METRICS
+from grape_dgl.evaluation.views import Views
+from grape_dgl.evaluation.views import halves as cut
 
 
 def _value(table: pd.DataFrame, metric: str, condition: str, model: str = "m") -> float:
@@ -28,8 +33,6 @@ def _dense(screen: Screen, rows: np.ndarray) -> np.ndarray:
 
 
 def _top(case: np.ndarray, control: np.ndarray, size: int) -> np.ndarray:
-    from scipy import stats
-
     with np.errstate(all="ignore"):
         t = np.nan_to_num(stats.ttest_ind(case, control, equal_var=False).statistic)
     return np.argsort(-np.abs(t), kind="stable")[:size]
@@ -77,14 +80,33 @@ def test_shared_control_form_by_hand(case: tuple[Screen, ControlHalves, np.ndarr
     assert reasons["dac_de20_shared_control"] == ""
 
 
+def test_the_scores_of_gears_have_our_names(case: tuple[Screen, ControlHalves, np.ndarray]) -> None:
+    """GEARS' formulas on its stored DE genes: mse, mse_de, pearson_delta(_de), share of DE20 in the right direction."""
+    screen, halves, change = case
+    de20 = GENES[10:30]
+    screen = dataclasses.replace(screen, stored_de={"G01": (*de20, *GENES[:10])})
+    at = [GENES.index(gene) for gene in de20]
+    ctrl, truth = _dense(screen, halves.model).mean(0), _dense(screen, screen.cells("G01")).mean(0)
+    pred = ctrl + change[0]
+    gears = {
+        "mse": np.mean((pred - truth) ** 2),
+        "mse_de20_shared_control": np.mean((pred[at] - truth[at]) ** 2),
+        "pcc_delta_shared_control": stats.pearsonr(pred - ctrl, truth - ctrl).statistic,
+        "pcc_delta_de20_shared_control": stats.pearsonr((pred - ctrl)[at], (truth - ctrl)[at]).statistic,
+        "dac_de20_shared_control": np.mean(np.sign(pred - ctrl)[at] == np.sign(truth - ctrl)[at]),
+        "pearson": stats.pearsonr(pred, truth).statistic,
+    }
+    table = evaluate(screen, halves, {"m": change}, ["G01"], metrics=list(gears))
+    for name, value in gears.items():
+        assert _value(table, name, "G01") == pytest.approx(value, rel=1e-5), name
+
+
 def test_heldout_genes_are_chosen_on_cells_that_are_not_scored(
     case: tuple[Screen, ControlHalves, np.ndarray],
 ) -> None:
     screen, halves, change = case
-    from grape_dgl.evaluation import evaluate as module
-
-    parts = module._Reference(screen, halves, 0)
-    first, second = parts._halves("G01", screen.cells("G01"))
+    parts = Views(screen, halves, 0)
+    first, second = cut(screen, "G01", screen.cells("G01"), 0)
     assert sorted([*first, *second]) == screen.cells("G01").tolist()
     assert sorted([*parts.choosing, *parts.scoring]) == halves.reference.tolist()
     top = _top(_dense(screen, first), _dense(screen, parts.choosing), 20)
@@ -93,14 +115,12 @@ def test_heldout_genes_are_chosen_on_cells_that_are_not_scored(
     assert _value(table, "pcc_delta_de20_heldout", "G01") == pytest.approx(
         np.corrcoef(change[0][top], observed[top])[0, 1]
     )
-    assert not np.array_equal(first, module._Reference(screen, halves, 1)._halves("G01", screen.cells("G01"))[0])
+    assert not np.array_equal(first, cut(screen, "G01", screen.cells("G01"), 1)[0])
 
 
 def test_halves_are_even_within_each_batch() -> None:
-    from grape_dgl.evaluation.evaluate import _Reference
-
     screen = simulated(batches=3)
-    first, second = _Reference(screen, screen.control_halves(0), 0)._halves("G01", screen.cells("G01"))
+    first, second = cut(screen, "G01", screen.cells("G01"), 0)
     counts = [np.bincount(screen.batch[half], minlength=3) for half in (first, second)]
     assert np.abs(counts[0] - counts[1]).max() <= 1
 
@@ -113,7 +133,9 @@ def test_a_score_does_not_depend_on_what_else_is_scored() -> None:
     together = evaluate(screen, halves, {"a": change, "b": -change}, names)
     alone = evaluate(screen, halves, {"b": -change[2:3]}, names[2:3])
     there = together[(together.model == "b") & (together.condition == names[2])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(there, alone)
+    ranks = alone["metric"].isin(RANKS)  # among the test conditions, which are others
+    pd.testing.assert_frame_equal(there[~ranks], alone[~ranks])
+    assert set(alone.loc[ranks, "reason"]) == {"a rank needs at least two test conditions"}
     assert list(together["metric"][: len(metric_names())]) == metric_names()
     assert list(dict.fromkeys(together["condition"])) == names
     assert len(together) == 2 * 4 * len(metric_names())
@@ -142,6 +164,58 @@ def test_control_means_follow_the_batches_of_a_condition() -> None:
     change = np.random.default_rng(0).normal(size=(1, len(GENES)))
     table = evaluate(screen, halves, {"m": change}, ["G01"])
     assert _value(table, "pcc_delta", "G01") == pytest.approx(np.corrcoef(change[0], observed)[0, 1], abs=1e-6)
+
+
+def test_what_stands_beside_the_vectors_by_hand() -> None:
+    """Weights, significance, the training mean and the other conditions are those of the cells."""
+    screen = simulated(batches=2)
+    halves = screen.control_halves(0)
+    names = list(screen.conditions)
+    rng = np.random.default_rng(5)
+    change, trained = rng.normal(0, 0.3, (4, len(GENES))), rng.normal(0, 0.2, (6, len(GENES)))
+    table = evaluate(screen, halves, {"m": change}, names, metrics=all_names(), trained=trained)
+    at = names.index("G00+G02")
+    cells, reference = (_dense(screen, rows) for rows in (screen.cells(names[at]), halves.reference))
+    expression, predicted = cells.mean(0), screen.control_mean(halves.model, names[at]) + change[at]
+    observed = expression - screen.control_mean(halves.reference, names[at])
+    with np.errstate(all="ignore"):
+        t = stats.ttest_ind(cells, reference, equal_var=False)
+    weights = np.nan_to_num(np.abs(t.statistic)) / np.nanmax(np.abs(t.statistic))
+    assert _value(table, "wmse", names[at]) == pytest.approx(
+        np.average((predicted - expression) ** 2, weights=weights**2), rel=1e-5
+    )
+    for test, p in (("ttest", t.pvalue), ("wilcoxon", stats.mannwhitneyu(cells, reference).pvalue)):
+        found = stats.false_discovery_control(np.nan_to_num(p, nan=1)) < 0.05
+        assert 3 < found.sum() < 40
+        match = np.mean((np.sign(change[at]) == np.sign(observed))[found])
+        assert _value(table, f"direction_match_{test}", names[at]) == pytest.approx(match)
+    mean = trained.mean(0)
+    model_half = screen.control_mean(halves.model, names[at])
+    left = np.corrcoef(change[at] - mean, expression - model_half - mean)[0, 1]
+    assert _value(table, "pcc_perturbed_mean", names[at]) == pytest.approx(left, abs=1e-6)
+    kept = [i for i, gene in enumerate(GENES) if gene not in ("G00", "G02")]
+    observed_all = [screen.mean(c) - screen.control_mean(halves.reference, c) for c in names]
+    distance = [np.abs(change[at] - other)[kept].sum() for other in observed_all]
+    rank = sorted(distance).index(distance[at])
+    assert _value(table, "discrimination_l1", names[at]) == pytest.approx(1 - rank / 4)
+
+
+def test_asked_metrics_are_the_same_numbers_and_nothing_else() -> None:
+    screen = simulated()
+    halves = screen.control_halves(0)
+    change = {"m": np.random.default_rng(0).normal(0, 0.2, (4, len(GENES)))}
+    everything = evaluate(screen, halves, change, screen.conditions)
+    for asked in (["pcc_delta_de40_heldout"], ["wmse", "dac_de20_shared_control"], ["discrimination_l2"]):
+        few = evaluate(screen, halves, change, screen.conditions, metrics=asked)
+        there = everything[everything["metric"].isin(asked)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(few, there)
+    assert not {"overlap_at_N_wilcoxon", "pcc_perturbed_mean"} & {*everything["metric"]}
+    with pytest.raises(DataError, match="no metric 'pcc_dleta'; did you mean 'pcc_delta'"):
+        evaluate(screen, halves, change, screen.conditions, metrics=["pcc_dleta"])
+    with pytest.raises(DataError, match="needs the changes of the training conditions"):
+        evaluate(screen, halves, change, screen.conditions, metrics=["pcc_perturbed_mean"])
+    with pytest.raises(DataError, match=r"training conditions have shape \(2, 3\)"):
+        evaluate(screen, halves, change, screen.conditions, trained=np.zeros((2, 3)))
 
 
 def test_target_genes_can_be_left_out(case: tuple[Screen, ControlHalves, np.ndarray]) -> None:
@@ -192,6 +266,9 @@ def test_an_unknown_condition_is_refused() -> None:
         evaluate(screen, screen.control_halves(0), {"m": np.zeros((1, len(GENES)))}, ["G77"])
 
 
+NULL = (*NULL_METRICS, "pcc_delta_shared_control", "dac_de20_shared_control", "dac_de20")
+
+
 def _null_scores(screen: Screen, repeats: int) -> pd.DataFrame:
     """Mean score of the mean baseline per repeat (rows) and metric."""
     rows = []
@@ -201,13 +278,14 @@ def _null_scores(screen: Screen, repeats: int) -> pd.DataFrame:
         model = MeanBaseline()
         model.fit(null, Split(null.conditions[:8], (), null.conditions[8:], "condition", seed), halves)
         test = null.conditions[8:]
-        rows.append(summary(evaluate(null, halves, {"mean": model.predict(test)}, test, seed))["test"]["mean"])
+        table = evaluate(null, halves, {"mean": model.predict(test)}, test, seed, metrics=NULL)
+        rows.append(summary(table)["test"]["mean"])
     return pd.DataFrame(rows)
 
 
 def _check_null(scores: pd.DataFrame) -> None:
     error = 3 * scores.sem()
-    for metric in ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20_heldout", "pcc_delta_de40_heldout"):
+    for metric in NULL_METRICS:
         assert abs(scores[metric].mean()) < error[metric], metric
     assert scores["pcc_delta_shared_control"].mean() > max(0.3, 10 * error["pcc_delta_shared_control"] / 3)
     assert scores["dac_de20_shared_control"].mean() > 0.65
@@ -255,7 +333,8 @@ def test_mean_row_of_the_reference_table(shared_data: Callable[[str], Path]) -> 
         model = MeanBaseline()
         model.fit(screen, Split(train, (), test, "condition", seed), halves)
         changes = {"mean": model.predict(test), "control": np.zeros((len(test), screen.genes.measured))}
-        scores = summary(evaluate(screen, halves, changes, test, seed))["test"]
+        metrics = ["pcc_delta", "rmse", "dac", "pcc_delta_shared_control"]
+        scores = summary(evaluate(screen, halves, changes, test, seed, metrics=metrics))["test"]
         rows.append({**scores["mean"], "no change": scores["control"]["rmse"], "dac0": scores["control"]["dac"]})
     found = pd.DataFrame(rows).mean()
     assert found["pcc_delta"] == pytest.approx(0.191, abs=0.06)
