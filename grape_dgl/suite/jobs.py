@@ -17,9 +17,11 @@ from typing import Any
 
 import pandas as pd
 
+from grape_dgl.baselines.protocol import training_changes
 from grape_dgl.config import SplitConfig
-from grape_dgl.data.splits import make_split
+from grape_dgl.data.splits import Split, make_split
 from grape_dgl.errors import DataError, GrapeError
+from grape_dgl.evaluation.ceiling import ceiling
 from grape_dgl.evaluation.evaluate import evaluate
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import observed_beside, peak_memory_mb, versions
@@ -109,6 +111,10 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     screen = bench.screen
     split = make_split(screen.conditions, job.split, job.seed)
     control = screen.control_halves(job.seed)
+    trained = training_changes(screen, [*split.train, *split.val], control)
+    how: dict[str, Any] = {"exclude_targets": job.exclude_targets, "trained": trained}
+    if job.model.kind == "ceiling":
+        return _rows(job, split, ceiling(screen, control, split.test, job.seed, **how), tuned="nothing", trials=0)
     bench.features  # noqa: B018  read before the clock starts, as every model may use them
     gc.collect()
     _reset_peak()
@@ -124,19 +130,16 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
             control=screen.control_mean(control.model), expected=change, info={"model": job.model.name, "seed": 0},
         )  # fmt: skip
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
-    scores = evaluate(
-        screen, control, {job.model.name: change}, split.test, job.seed, exclude_targets=job.exclude_targets
-    )
-    return scores.assign(
-        **job.row(
-            seconds=getattr(model, "seconds", None) or seconds,
-            peak_memory_mb=peak,
-            seen=[split.classes.get(name, "") for name in scores["condition"]],
-            tuned=model.tuned,
-            trials=model.trials,
-            versions=json.dumps(versions(), sort_keys=True),
-        )
-    )
+    scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
+    spent = getattr(model, "seconds", None) or seconds
+    return _rows(job, split, scores, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
+
+
+def _rows(job: Job, split: Split, scores: pd.DataFrame, **values: Any) -> pd.DataFrame:
+    """Scores as rows of the long table."""
+    known = job.row(**values, versions=json.dumps(versions(), sort_keys=True))
+    known["seen"] = [split.classes.get(name, "") for name in scores["condition"]]
+    return scores.assign(**{name: value for name, value in known.items() if name != "model"})
 
 
 def collect(jobs: Sequence[Job], out: Path) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 import tomllib
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 
 from grape_dgl.data.conditions import targets
 from grape_dgl.data.vectors import Features
-from grape_dgl.evaluation.metrics import card_table
+from grape_dgl.evaluation.cards import METRICS
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import change_figure, network_figure, save_figure
 from grape_dgl.report import umap_figure
@@ -62,7 +63,7 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     environment = Environment(autoescape=True)
     environment.filters |= {"number": _number, "picture": _picture}
     text = environment.from_string(template).render(
-        card=card, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=card_table(),
+        card=card, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=_cards(),
         published=published(), jobs=int(costs["jobs"].sum()), failed=card["failed"],
     )  # fmt: skip
     write_text(out / "report.html", text)
@@ -81,6 +82,14 @@ def published() -> list[dict[str, Any]]:
     """What others have published, on other splits and other data: to be read beside, never mixed."""
     text = files("grape_dgl.suite").joinpath("published.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)["source"]
+
+
+def _cards() -> list[dict[str, str]]:
+    return [
+        {"metric": one.name, "best": one.best, "formula": one.formula, "source": one.source,
+         "meaning": (inspect.getdoc(one.function) or "").partition("\n")[0]}
+        for one in METRICS.values()
+    ]  # fmt: skip
 
 
 def _parts(

@@ -21,9 +21,9 @@ from grape_dgl.errors import ConfigError, did_you_mean
 
 KINDS = (
     *("control", "mean", "additive", "linear", "neighbours"),
-    *("kernel_ridge_fixed", "kernel_ridge", "GRAPE", "peer"),
+    *("kernel_ridge_fixed", "kernel_ridge", "GRAPE", "peer", "ceiling"),
 )
-"""Kinds of models."""
+"""Kinds of models; ``ceiling`` is none, but how well any of them can score (evaluation.ceiling)."""
 SIMPLE = ("additive", "linear", "neighbours", "kernel_ridge_fixed", "kernel_ridge")
 """Kinds among which the best simple model is looked for."""
 OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -128,7 +128,7 @@ class Suite:
 
 
 def fingerprint(*parts: Any) -> str:
-    """16 hex digits of what decides a result; a file or folder that was found counts by its content, not by its place."""
+    """16 hex digits of what decides a result; a file or folder that was found counts by content, not by place."""
     return hashlib.sha256(json.dumps([_plain(part) for part in parts], sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -6,28 +6,33 @@ the genes are resampled, since combinations that share one are not independent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from grape_dgl.data.conditions import targets
-from grape_dgl.evaluation.metrics import METRICS
+from grape_dgl.evaluation.catalogue import card
+from grape_dgl.evaluation.ceiling import normalised
 from grape_dgl.evaluation.summary import resampled
 from grape_dgl.suite.spec import SIMPLE
 
 KEYS = ["data", "split", "metric"]
 DRAWS = 2000
+FLOOR = ("control", "mean")
+CEILINGS = ["ceiling", "ceiling_bootstrap"]
+"""Models that are none, see evaluation.ceiling."""
 
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, split, metric and model.
 
-    Columns: ``mean`` with ``low`` and ``high`` (95 % bootstrap interval), ``n`` conditions and ``n_undefined`` scores,
-    ``splits``; ``minus_mean`` and ``minus_best_simple`` with their intervals (``_low``, ``_high``) and ``_p``, which is
-    two-sided by the bootstrap and corrected over the models by Holm; ``best_simple``, the simple model that is best
-    on average; ``rank``, averaged over conditions (1 is best). Failed jobs are not scores: see `costs`.
+    Columns: ``mean`` with ``low`` and ``high`` (95 % bootstrap interval), ``n`` conditions, ``n_undefined`` scores and
+    ``splits``; ``normalised``, where the suite has a noise ceiling: 0 for the better of ``control`` and ``mean``, 1 for
+    the ceiling; ``minus_mean`` and ``minus_best_simple`` with their intervals (``_low``, ``_high``) and ``_p``
+    (two-sided by the bootstrap, corrected over the models by Holm); ``best_simple``, the simple model that is best on
+    average; ``rank``, averaged over conditions (1 is best). Failed jobs are not scores: see `costs`.
     """
     scores = table[table["metric"] != ""]
     rows = [row for _, part in scores.groupby(KEYS, observed=True, sort=False) for row in _compared(part)]
@@ -41,11 +46,14 @@ def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
     )
     each = by_split.groupby("condition", observed=True).mean()
     metric = str(part["metric"].iloc[0])
-    sign = -1.0 if _card(metric).best == "low" else 1.0
+    way = card(metric)[0].best
+    sign = -1.0 if way == "low" else 1.0
     kinds = part.drop_duplicates("model").set_index("model")["kind"]
     simple = [model for model in each if kinds[model] in SIMPLE]
     best = (sign * each[simple].mean()).idxmax() if simple and each[simple].notna().any(axis=None) else ""
-    ranks = (-sign * each).rank(axis=1).mean()
+    ranks = (-sign * each).drop(columns=CEILINGS, errors="ignore").rank(axis=1).mean().reindex(each.columns)
+    level = each.mean()
+    floor = sign * (sign * level.reindex(list(FLOOR))).max()
     references = {"minus_mean": "mean" if "mean" in each else "", "minus_best_simple": best}
     found = {}
     for model in each:
@@ -56,9 +64,10 @@ def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "model": model, "mean": mean, "low": low, "high": high, "n": len(values),
             "n_undefined": int(of_model["value"].isna().sum()), "splits": int(of_model["seed"].nunique()),
             "rank": float(ranks[model]), "best_simple": best,
+            "normalised": float(normalised(mean, floor, level.get("ceiling", np.nan), way)),
         }  # fmt: skip
         for name, reference in references.items():
-            if reference and model != reference:  # on the splits that both have
+            if reference and model != reference and model not in CEILINGS:  # on the splits that both have
                 paired = (by_split[model] - by_split[reference]).groupby("condition", observed=True).mean().dropna()
                 row |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), _interval(paired), strict=True))
         found[model] = row
@@ -119,10 +128,3 @@ def costs(table: pd.DataFrame) -> pd.DataFrame:
             "jobs": len(part), "failed": len(failed), "reasons": sorted(set(failed["reason"].astype(str))),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def _card(metric: str) -> Any:
-    """The card of a metric, whatever genes and controls its name says."""
-    names: Mapping[str, Any] = METRICS
-    known = [name for name in names if metric == name or metric.startswith(f"{name}_")]
-    return names[max(known, key=len)]

@@ -12,16 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from suite.small_suite import SUITE, write_suite
 
 import grape_dgl
 from grape_dgl.baselines.mean import MeanBaseline
+from grape_dgl.baselines.protocol import training_changes
 from grape_dgl.config import SplitConfig
 from grape_dgl.evaluation.evaluate import evaluate
 from grape_dgl.suite.benchmark import benchmark
 from grape_dgl.suite.jobs import collect, failures, jobs_of
 from grape_dgl.suite.queue import run_jobs
 from grape_dgl.suite.spec import Suite
+from suite.small_suite import SUITE, write_suite
 
 PLAIN = ["model", "data", "split", "seed", "condition", "seen", "metric", "value", "reason"]
 """Columns that do not depend on time and place."""
@@ -43,7 +44,8 @@ def test_rows_are_the_scores_of_the_model_on_the_split(done: tuple[Suite, Path])
         split = grape_dgl.make_split(screen.conditions, SplitConfig(), seed)
         control, model = screen.control_halves(seed), MeanBaseline()
         model.fit(screen, split, control)
-        wanted = evaluate(screen, control, {"mean": model.predict(split.test)}, split.test, seed)
+        trained = training_changes(screen, [*split.train, *split.val], control)
+        wanted = evaluate(screen, control, {"mean": model.predict(split.test)}, split.test, seed, trained=trained)
         rows = table[(table["model"] == "mean") & (table["seed"] == seed)]
         np.testing.assert_array_equal(rows["value"], wanted["value"])
         assert rows["condition"].tolist() == wanted["condition"].tolist()

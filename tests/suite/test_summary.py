@@ -70,6 +70,16 @@ def test_best_simple_ranks_and_direction() -> None:
     assert found.loc["GRAPE", "minus_best_simple"] == -1.0 and np.isnan(found.loc["linear", "minus_best_simple"])
 
 
+def test_normalised_lies_between_floor_and_ceiling() -> None:
+    """The floor is the better of control and mean: rmse 4 and 3, ceiling 1, GRAPE 2 is half of the way."""
+    level = {"control": 4.0, "mean": 3.0, "GRAPE": 2.0, "ceiling": 1.0}
+    scores = {model: {(name, 0): value for name in "ABC"} for model, value in level.items()}
+    found = summarise(table(scores, "rmse")).set_index("model")
+    assert found["normalised"].to_dict() == {"control": -0.5, "mean": 0.0, "GRAPE": 0.5, "ceiling": 1.0}
+    assert found.loc["GRAPE", "rank"] == 1.0 and np.isnan(found.loc["ceiling", "rank"])
+    assert np.isnan(found.loc["ceiling", "minus_mean"])
+
+
 def test_undefined_is_counted_and_never_zero() -> None:
     scores = {"control": {("A", 0): np.nan, ("B", 0): np.nan}, "mean": {("A", 0): 0.5, ("B", 0): np.nan}}
     found = summarise(table(scores)).set_index("model")
