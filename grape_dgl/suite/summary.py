@@ -67,12 +67,13 @@ def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "normalised": float(normalised(mean, floor, level.get("ceiling", np.nan), way)),
         }  # fmt: skip
         for name, reference in references.items():
+            paired = pd.Series(dtype=float)
             if reference and model != reference and model not in CEILINGS:  # on the splits that both have
                 paired = (by_split[model] - by_split[reference]).groupby("condition", observed=True).mean().dropna()
-                row |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), _interval(paired), strict=True))
+            row |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), _interval(paired), strict=True))
         found[model] = row
     for name in references:
-        asked = [model for model, row in found.items() if np.isfinite(row.get(f"{name}_p", np.nan))]
+        asked = [model for model, row in found.items() if np.isfinite(row[f"{name}_p"])]
         for model, p in zip(asked, holm([found[model][f"{name}_p"] for model in asked]), strict=True):
             found[model][f"{name}_p"] = p
     yield from found.values()
