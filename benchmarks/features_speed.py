@@ -4,12 +4,12 @@ Run: python benchmarks/features_speed.py [--texts 320] [--genes 200] [--splice-k
 
 Contract: nothing comes from a cache. Each measurement is one warm-up on 8 of its inputs, cut to 200 letters (models are
 loaded by then), and ``--repeats`` passes over all of them; median, least and largest rate of the passes are given, so
-other work on the machine shows as spread. Texts: descriptions of /work/shared/data/adamson_genes.tsv.gz or another
-table of ``--descriptions`` (columns symbol, description), drawn with seed 0; generated ones of 5 to 20 words where
-there is no such table. DNA: random A, C, G, T, seed 0, 20 kb per gene for k-mers. The difference of bf16 from fp32 is
-the largest over inputs of |a - b| / |a|, norms of whole vectors. Seconds for the targets (5,000 descriptions in 180 s,
-k-mers of 5,000 genes x 20 kb in 10 s) are extrapolated from the median. bf16 is slower than fp32 on a processor without
-bf16 instructions (``processor`` AVX2): take few texts and bases there.
+other work on the machine shows as spread. Texts: descriptions of ``--descriptions`` (columns symbol, description;
+adamson_genes.tsv.gz in GRAPE_DGL_TEST_DATA unless another is named), drawn with seed 0; generated ones of 5 to 20 words
+where there is no such table. DNA: random A, C, G, T, seed 0, 20 kb per gene for k-mers. The difference of bf16 from
+fp32 is the largest over inputs of |a - b| / |a|, norms of whole vectors. Seconds for the targets (5,000 descriptions in
+180 s, k-mers of 5,000 genes x 20 kb in 10 s) are extrapolated from the median. bf16 is slower than fp32 on a processor
+without bf16 instructions (``processor`` AVX2): take few texts and bases there.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from grape_dgl.features.dna import SpliceEncoder
 from grape_dgl.features.kmer import KmerEncoder
 from grape_dgl.features.store import Encoder, encode_all
 from grape_dgl.features.text import TextEncoder
+
+TABLE = Path(os.environ.get("GRAPE_DGL_TEST_DATA", ".")) / "adamson_genes.tsv.gz"
 
 
 def rates(encoder: Encoder, inputs: Sequence[str], amount: float, repeats: int) -> tuple[dict[str, float], np.ndarray]:
@@ -72,7 +74,7 @@ def dna(number: int, length: int) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=320)
-    parser.add_argument("--descriptions", type=Path, default=Path("/work/shared/data/adamson_genes.tsv.gz"))
+    parser.add_argument("--descriptions", type=Path, default=TABLE)
     parser.add_argument("--genes", type=int, default=200, help="of 20 kb, for k-mers")
     parser.add_argument("--kmer", type=int, default=5)
     parser.add_argument("--splice-kb", type=int, default=20, help="of all genes together, for CI-SpliceAI")

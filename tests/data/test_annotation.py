@@ -156,3 +156,15 @@ def test_real_contigs(shared_data: Callable[[str], Path]) -> None:
     assert genes.ensembl[0] == "ENSG00000206503"
     assert genes.text()[:2] == ["HLA-A: major histocompatibility complex, class I, A", "NKX2-5: NK2 homeobox 5"]
     assert genes.coding.tolist() == [True, True, False]
+
+
+def test_a_file_that_knows_none_of_the_genes_is_named(tmp_path: Path) -> None:
+    """A name that only another file leads to counts; genes that are added later need no file to know them."""
+    table = write(tmp_path, "a.tsv", "symbol\tensembl\tbiotype\nNEW\tENSG00000000001\tlncRNA\n")
+    by_alias = write(tmp_path, "a.fa", ">NEW\nACGT\n")
+    known = Annotation.from_files([table], [by_alias])
+    assert known.describe(["OLD"], ["ENSG00000000001.2"], 1).sequence == ("ACGT",)
+    other = Annotation.from_files([table], [by_alias, write(tmp_path, "b.fa", ">Xyz\nACGT\n")])
+    with pytest.raises(DataError, match=r"b\.fa': none of the 1 genes \(OLD, \.\.\.\) is in it; it has Xyz; expected"):
+        other.describe(["OLD"], ["ENSG00000000001"], 1)
+    assert other.describe(["OLD"], ["ENSG00000000001"], 0).sequence == ("ACGT",)

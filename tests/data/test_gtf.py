@@ -175,3 +175,9 @@ def test_real_table_as_gtf(shared_data: Callable[[str], Path], tmp_path: Path) -
         assert {name: (record.ensembl, record.symbol, record.biotype) for name, record in ours.items()} == {
             name: (record.ensembl, record.symbol, record.biotype) for name, record in theirs.items()
         }
+
+
+@pytest.mark.parametrize("line", [GENE.replace("\t1\t", "\t-1\t"), GENE.replace("+", "*"), GENE.replace("50", "5.5")])
+def test_a_gtf_whose_first_line_is_wrong_is_no_table(line: str) -> None:
+    assert is_gtf(line) and is_gtf(gzip.compress(line.encode()))
+    assert not is_gtf("chr\tstart\tend\tsymbol\tbiotype\tdescription\ta\tb\tensembl_gene_id\n")
