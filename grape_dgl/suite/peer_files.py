@@ -48,7 +48,7 @@ def peer_screen(screen: Screen, split: Split, control: ControlHalves) -> ad.AnnD
     genes = pd.DataFrame(
         {name: getattr(screen.genes, name).astype(str) for name in ("ensembl", "biotype", "description")},
         index=screen.genes.symbol.astype(str),
-    )
+    ).astype({"biotype": "category"})
     measured = screen.genes.measured
     parts = (*split.train, *split.val, *split.test)
     targets = np.unique(np.concatenate([screen.targets(condition) for condition in parts]))

@@ -90,8 +90,8 @@ class Peer:
 
     def _place(self, cache: Path | None) -> tuple[Path, Path]:
         python, version = base_python(self.python)
-        folder = default_cache() / "peers" if cache is None else cache.resolve()
-        return python, environment_folder(folder, self.name, self.folder / REQUIREMENTS, version)
+        folder = default_cache() / "peers" if cache is None else cache
+        return python, environment_folder(folder.resolve(), self.name, self.folder / REQUIREMENTS, version)
 
     def resolved(self, files: Mapping[str, str | Path], settings: Mapping[str, Any]) -> dict[str, str]:
         """Every ``--set`` of a run; ConfigError for an unknown name or a data file that is not there."""
@@ -153,7 +153,7 @@ class PeerModel(Model):
 
         The files of the run are in a folder of their own, which is removed afterwards.
         """
-        python = self.peer.interpreter(self._cache) if self._python is None else self._python
+        python = self.peer.interpreter(self._cache) if self._python is None else self._python.absolute()
         self._change, self.notes = {}, {}
         self.log = _new_log(self._logs, self.name)
         with tempfile.TemporaryDirectory(prefix=f"{self.name}-") as place:

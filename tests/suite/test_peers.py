@@ -493,4 +493,4 @@ def test_the_real_gears(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     np.testing.assert_array_equal(first, second)
     assert not np.allclose(pair, unmeasured, atol=1e-3)
     expected = pair + screen.control_mean(control.model)
-    assert np.corrcoef(expected, screen.mean("G00+G02"))[0, 1] > 0.8
+    assert np.corrcoef(expected, screen.mean("G00+G02"))[0, 1] > 0.6
