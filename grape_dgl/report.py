@@ -101,13 +101,13 @@ def umap_figure(genes: Genes, features: Mapping[str, Features]) -> Figure:
 
 
 def _umap(rows: np.ndarray) -> np.ndarray:
-    """[genes, 2]; with fewer genes than UMAP needs, the first two principal components."""
+    """[genes, 2]; of fewer genes than UMAP needs, or genes all the same, the first two principal components."""
     import anndata as ad
     import scanpy as sc
 
     cells = ad.AnnData(rows.astype(np.float32))
     components = min(COMPONENTS, min(rows.shape) - 1)
-    if len(rows) <= NEIGHBOURS or components < 2:
+    if len(rows) <= NEIGHBOURS or components < 2 or rows.std() < 1e-6:
         centred = rows - rows.mean(axis=0)
         places = np.zeros((len(rows), 2))
         left, size, _ = np.linalg.svd(centred, full_matrices=False)

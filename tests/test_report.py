@@ -97,3 +97,12 @@ def test_many_panels_stand_in_rows_of_three_and_the_legend_is_whole() -> None:
         shown.canvas.draw()
         box = shown.legends[0].get_window_extent()
         assert box.x0 >= 0 and box.x1 <= shown.bbox.width
+
+
+def test_vectors_that_do_not_tell_genes_apart_are_drawn_all_the_same() -> None:
+    genes, features = made(40)
+    has = features["esm"].present
+    values = np.ones((40, 5)) + 1e-7 * np.random.default_rng(0).normal(size=(40, 5))
+    constant = Features(values.astype(np.float32) * has[:, None], has, {})
+    points = np.concatenate([s.get_offsets() for s in umap_figure(genes, {"esm": constant}).axes[0].collections])
+    assert len(points) == 39 and abs(points).max() < 1e-5

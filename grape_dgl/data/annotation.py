@@ -75,7 +75,7 @@ class Annotation:
         sources: list[Source] = []
         models: list[GeneModel] = []
         for path in map(Path, tables):
-            if _is_gtf(path):
+            if is_gtf(path):
                 genes = read_gtf(path, transcripts=genome is not None and region != "gene")
                 sources.append(gtf_source(genes, f"annotation '{path}'"))
                 models += genes
@@ -216,14 +216,6 @@ class Annotation:
         same = [source.by_ensembl[ensembl] for source in self.sources if ensembl in source.by_ensembl]
         aliases = [record.symbol for record in same if record.symbol not in ("", symbol)]
         return ensembl, [_in(source, symbol, ensembl, aliases) for source in self.sources]
-
-
-def _is_gtf(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_gtf(file.read(1 << 16))
-    except OSError:
-        return False  # read_table says what is wrong
 
 
 def _in(source: Source, symbol: str, ensembl: str, aliases: Sequence[str]) -> Record | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from grape_dgl.data.annotation_files import PRIMARY, Record, Source, without_version
-from grape_dgl.data.text_files import GZIP, reading
+from grape_dgl.data.text_files import reading
 from grape_dgl.errors import DataError
 
 log = logging.getLogger("grape_dgl")
@@ -20,6 +19,7 @@ COLUMNS = 9
 _POSITION = re.compile("0*[1-9][0-9]{0,11}")
 _ATTRIBUTE = re.compile(r'(\w+) "([^"]*)"')
 _REQUIRED = {name: re.compile(rf'\b{name} "([^"]+)"') for name in ("gene_id", "transcript_id")}
+_GFF_VERSION = "##gff-version"
 _GFF3 = "'{path}' is a GFF3 file; expected GTF: get the .gtf.gz of the same release"
 _CANONICAL = (
     ('tag "Ensembl_canonical"',),
@@ -65,21 +65,14 @@ class _Transcript:
         return sum(self.ends[1::2]) - sum(self.ends[::2]) + len(self.ends) // 2
 
 
-def is_gtf(start: str | bytes) -> bool:
-    """Whether a file that begins like this (plain or gzip) is GTF, or GFF3, which read_gtf turns down by name."""
-    if isinstance(start, bytes):
-        if start[:2] == GZIP:
-            try:
-                start = zlib.decompressobj(wbits=31).decompress(start)
-            except zlib.error:
-                return False
-        start = start.decode(errors="replace")
-    if start.startswith("##gff-version"):
-        return True
-    line = next((line for line in start.splitlines() if line.strip() and line[0] != "#"), "")
+def is_gtf(path: Path) -> bool:
+    """Whether a file, plain or gzip, begins as GTF, or as GFF3, which read_gtf turns down by name."""
+    with reading(path, "the annotation") as file:
+        lines = iter(lambda: file.readline(1 << 16).decode(errors="replace"), "")
+        line = next((line for line in lines if line.startswith(_GFF_VERSION) or line.strip() and line[0] != "#"), "")
     cells = line.split("\t")
-    placed = cells[3:5] if len(cells) == COLUMNS else []
-    return len(cells) == COLUMNS and ('gene_id "' in cells[8] or all(map(str.isdecimal, placed)))
+    placed = len(cells) == COLUMNS and ('gene_id "' in cells[8] or all(map(str.isdecimal, cells[3:5])))
+    return placed or line.startswith(_GFF_VERSION)
 
 
 def read_gtf(path: Path, transcripts: bool = False) -> list[GeneModel]:

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pooch
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from grape_dgl.errors import ConfigError, DataError, did_you_mean
-from grape_dgl.features.packaged import packaged_file, sha256
+from grape_dgl.features.packaged import packaged_file
 
 log = logging.getLogger("grape_dgl")
 
@@ -223,7 +224,7 @@ def _identity(kind: str, folder: Path, code: bool) -> str:
         raise DataError(
             f"{kind} model '{folder}' has an adapter (adapter_config.json); merge it into the weights first"
         )
-    lines = sorted(f"{path.relative_to(folder).as_posix()} {sha256(path)}" for path in files)
+    lines = sorted(f"{path.relative_to(folder).as_posix()} {pooch.file_hash(str(path))}" for path in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
