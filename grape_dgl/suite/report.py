@@ -59,12 +59,13 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY, keep_default_na=True)
     costs, card = pd.read_csv(out / COSTS), json.loads((out / CARD).read_text(encoding="utf-8"))
     parts = list(_parts(out, table, summary, costs, pd.read_csv(out / SEEN)))
+    jobs = len(table.drop_duplicates(["data", "split", "seed", "configuration"]))
     template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True)
     environment.filters |= {"number": _number, "picture": _picture}
     text = environment.from_string(template).render(
         card=card, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=_cards(),
-        published=published(), jobs=int(costs["jobs"].sum()), failed=card["failed"],
+        published=published(), jobs=jobs, failed=card["failed"],
     )  # fmt: skip
     write_text(out / "report.html", text)
     for kind in formats:
