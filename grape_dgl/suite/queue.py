@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -41,9 +42,11 @@ class _Worker:
 def run_jobs(jobs: Sequence[Job], out: Path, cache: Path, workers: int = 1) -> None:
     """Do ``jobs`` in ``workers`` processes, which share the cores; each job writes its own file in ``out``.
 
-    A worker that dies (killed, out of memory) leaves a row that says so, and another takes its place. Ctrl-C ends the
-    workers: their jobs in hand are lost.
+    A worker that dies (killed, out of memory) leaves a row that says so, and another takes its place. Ctrl-C and
+    SIGTERM end the workers: their jobs in hand are lost.
     """
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _end) if in_main else None
     todo = list(jobs)[::-1]
     threads = max((os.cpu_count() or 1) // workers, 1)
     alive: list[_Worker] = []
@@ -77,6 +80,13 @@ def run_jobs(jobs: Sequence[Job], out: Path, cache: Path, workers: int = 1) -> N
             for worker in alive:
                 worker.process.join(GRACE)
                 worker.process.kill()
+            if in_main:
+                signal.signal(signal.SIGTERM, before)
+
+
+def _end(*_: object) -> None:
+    """What SIGTERM does: what was started is ended first."""
+    sys.exit(143)
 
 
 def _hire(out: Path, cache: Path, threads: int) -> _Worker:
@@ -111,7 +121,7 @@ def _work(pipe: Connection, out: Path, cache: Path, level: int) -> None:
     """A worker: jobs from the pipe until there is none, with the data sets it has read."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C is for the parent, which ends its workers
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what a job has started is ended with it
+    signal.signal(signal.SIGTERM, _end)
     log.setLevel(max(level, logging.WARNING))
     benches: list[Bench] = []
     try:
