@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -91,24 +90,6 @@ def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
         os.environ["PYTHONPATH"] = before
     (row,) = failures(collect(jobs_of(suite), tmp_path / "out"))
     assert row["reason"] == "the worker died (signal 9)"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_to_the_command_ends_its_workers(tmp_path: Path, number: int, code: int) -> None:
-    command = [sys.executable, "-m", "grape_dgl", "benchmark", str(write_suite(tmp_path)), "-o", str(tmp_path / "out")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    started = time.monotonic()
-    while len(pids := children.read_text().split() if children.exists() else []) < 2:  # a worker and a tracker
-        assert process.poll() is None and time.monotonic() - started < 60
-        time.sleep(0.05)
-    process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == code and "Traceback" not in said
-    time.sleep(0.2)
-    assert not [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists() and "spawn_main" in
-                Path(f"/proc/{pid}/cmdline").read_text()]  # fmt: skip
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
