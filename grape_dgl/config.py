@@ -265,7 +265,7 @@ class Config:
         tree: dict[str, dict[str, Any]] = {}
         _merge(tree, PRESETS[preset])
         if toml is not None:
-            _merge(tree, _read_toml(Path(toml)))
+            _merge(tree, read_toml(Path(toml), "configuration"))
         for item in settings:
             key, sign, value = item.partition("=")
             section, dot, name = key.strip().partition(".")
@@ -318,13 +318,14 @@ def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Mapping[str, Any]
         tree.setdefault(section, {}).update(values)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The TOML file ``path``; ConfigError, which says ``what`` it should be, where it is none."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"cannot read the configuration '{path}': {error.strerror}") from error
+        raise ConfigError(f"cannot read the {what} '{path}': {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"'{path}' is not TOML: {error}") from error
+        raise ConfigError(f"the {what} '{path}' is not TOML: {error}") from error
 
 
 def _convert(hint: Any, value: Any, setting: str) -> Any:

@@ -52,6 +52,7 @@ def train(
     out: str | Path,
     config: Config | None = None,
     split: Split | None = None,
+    control: ControlHalves | None = None,
     *,
     graph: str | Path | None = None,
     priors: Sequence[Prior] = (),
@@ -61,10 +62,10 @@ def train(
 ) -> Run:
     """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
-    ``split`` defaults to the one that ``config`` describes; ``graph`` is an edge table that replaces the prior graph;
-    ``priors`` are further members of M (Eq. 5); ``cache`` keeps encoded features. Ctrl-C ends the training
-    after the epoch in hand and the run is written all the same. A run that is in ``out`` is replaced with ``force``
-    only, and stays where the training fails.
+    ``split`` defaults to the one that ``config`` describes, ``control`` to the halves that its seed draws; ``graph`` is
+    an edge table that replaces the prior graph; ``priors`` are further members of M (Eq. 5); ``cache`` keeps encoded
+    features. Ctrl-C ends the training after the epoch in hand and the run is written all the same. A run that is in
+    ``out`` is replaced with ``force`` only, and stays where the training fails.
     """
     config = Config() if config is None else config
     out = Path(out)
@@ -75,7 +76,7 @@ def train(
     engine = choose_engine(config.training.engine, device)
     seed = config.training.seed
     split = make_split(screen.conditions, config.split, seed) if split is None else split
-    control = screen.control_halves(seed)
+    control = screen.control_halves(seed) if control is None else control
     log.info(
         "split %s: %d conditions to train on, %d for validation, %d to test; engine %s on %s",
         split.kind, len(split.train), len(split.val), len(split.test), engine, device,

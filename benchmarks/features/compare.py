@@ -194,14 +194,22 @@ def grape_rows(made: Mapping[str, Variant], kind: str, seed: int, runs: Path) ->
         )
         split = grape_dgl.make_split(screen.conditions, config.split, seed)
         folder = runs / f"{kind}-{seed}-{re.sub('[^a-zA-Z]+', '-', name)}"
-        if not (folder / "metrics.json").is_file():
+        if not finished(folder):
             grape_dgl.train(screen, folder, config, split, priors=priors, force=True)
+        if not finished(folder):
+            raise KeyboardInterrupt  # a training cut short is no result
         found = Predictions.read(folder / "predictions.h5ad")
         changes[f"GRAPE, {name}"] = found.change[[found.conditions.index(test) for test in split.test]]
     for model in (ControlBaseline(), MeanBaseline(), KernelRidgeBaseline((identity_kernel,), 0.1, "identity, ridge")):
         model.fit(screen, split, screen.control_halves(seed))
         changes[model.name] = model.predict(split.test)
     return scored(screen, split, seed, changes)
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run in ``folder`` came to its own end."""
+    path = folder / "metrics.json"
+    return path.is_file() and not json.loads(path.read_text(encoding="utf-8"))["interrupted"]
 
 
 def main() -> None:

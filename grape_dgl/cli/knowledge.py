@@ -129,7 +129,7 @@ def load_priors(specs: Sequence[str], screen: Screen, seed: int) -> list[Prior]:
     """The prior graphs of ``--prior``; co-expression looks at the model's half of the controls, drawn by ``seed``."""
     from grape_dgl.graph.prior_spec import read_prior
 
-    priors = [read_prior(spec, screen, seed) for spec in specs]
+    priors = [read_prior(spec, screen, screen.control_halves(seed)) for spec in specs]
     _check_unique("--prior", [prior.name for prior in priors])
     return priors
 

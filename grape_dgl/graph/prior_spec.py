@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from grape_dgl.data.screen import Screen
+from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ConfigError, did_you_mean
 from grape_dgl.graph.hetero import Prior
 from grape_dgl.graph.priors import coexpression_prior, edge_prior, go_prior, string_prior
@@ -14,12 +14,12 @@ from grape_dgl.graph.priors import coexpression_prior, edge_prior, go_prior, str
 SETTINGS = {"neighbours": int, "least": float, "names": Path}
 
 
-def read_prior(spec: str, screen: Screen, seed: int) -> Prior:
+def read_prior(spec: str, screen: Screen, control: ControlHalves) -> Prior:
     """The prior graph of ``NAME[=FILE][,neighbours=K][,least=W][,names=FILE]`` over the genes of ``screen``.
 
     ``go`` and ``string`` read files of these; any other name an edge table; ``coexpression`` needs no file and looks at
-    the model's half of the control cells, drawn by ``seed``. ``names`` says what gene a STRING protein or an NCBI
-    GeneID is. Raises ConfigError for anything else, DataError for a file that cannot be used.
+    the model's half of the control cells. ``names`` says what gene a STRING protein or an NCBI GeneID is. Raises
+    ConfigError for anything else, DataError for a file that cannot be used.
     """
     first, *rest = spec.split(",")
     name, _, file = first.partition("=")
@@ -47,5 +47,5 @@ def read_prior(spec: str, screen: Screen, seed: int) -> Prior:
     if names is not None or (name != "coexpression" and "least" in settings):
         raise ConfigError(f"prior '{spec}': an edge table and coexpression take no names, an edge table no least")
     if name == "coexpression":
-        return coexpression_prior(screen, screen.control_halves(seed), **settings)
+        return coexpression_prior(screen, control, **settings)
     return edge_prior(Path(file), screen.genes, name, **settings)

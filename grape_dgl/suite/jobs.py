@@ -27,7 +27,7 @@ from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import observed_beside, peak_memory_mb, versions
 from grape_dgl.suite.models import Bench, make_model
 from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite, fingerprint
-from grape_dgl.writing import write_beside
+from grape_dgl.writing import write_beside, write_text
 
 log = logging.getLogger("grape_dgl")
 
@@ -93,7 +93,7 @@ def run_job(job: Job, bench: Bench, out: Path) -> None:
         reason = str(error) if isinstance(error, GrapeError) else f"{type(error).__name__}: {error}"
         if not isinstance(error, GrapeError):
             trace = "".join(traceback.format_exception(error))
-            write_beside(job.result(out).with_suffix(".log"), lambda path: path.write_text(trace, encoding="utf-8"))
+            write_text(job.result(out).with_suffix(".log"), trace)
         write_failure(job, out, " ".join(reason.split()))
         return
     finally:

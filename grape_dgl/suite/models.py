@@ -116,10 +116,7 @@ def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
 
 
 class GrapeModel(Model):
-    """GRAPE by the main job, in a run folder of its own; early stopping on the validation conditions.
-
-    The seed of the split is that of the model and of the halves of the controls.
-    """
+    """GRAPE by the main job, in a run folder of its own; early stopping on the validation conditions."""
 
     tuned = "epoch and penalty of the read-out, on validation conditions"
     trials = len(PENALTIES)
@@ -136,7 +133,7 @@ class GrapeModel(Model):
     ) -> None:
         self.name, self._bench, self._folder = name, bench, folder
         self._config = Config.resolve(preset=preset, settings=settings, training={"seed": seed})
-        self._priors = [read_prior(one, bench.screen, seed) for one in priors]
+        self._priors = priors
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -145,7 +142,8 @@ class GrapeModel(Model):
 
     def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
         cache = self._bench.cache / "features"
-        self._run = train(screen, self._folder, self._config, split, priors=self._priors, cache=cache, force=True)
+        priors = [read_prior(one, screen, control) for one in self._priors]
+        self._run = train(screen, self._folder, self._config, split, control, priors=priors, cache=cache, force=True)
         if json.loads((self._folder / "metrics.json").read_text(encoding="utf-8"))["interrupted"]:
             raise KeyboardInterrupt  # a training cut short is no result
 

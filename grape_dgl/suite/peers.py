@@ -10,7 +10,6 @@ import dataclasses
 import logging
 import re
 import tempfile
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from grape_dgl.baselines.protocol import Model
+from grape_dgl.config import read_toml
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
@@ -73,11 +73,7 @@ class Peer:
             if not (folder / name).is_file():
                 raise ConfigError(f"the peer '{folder}' has no '{name}'; expected {PROGRAM}, {FACTS}, {REQUIREMENTS}")
         path = folder / FACTS
-        try:
-            facts = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"'{path}' is not TOML: {error}") from error
-        return cls(folder, **_checked(facts, path))
+        return cls(folder, **_checked(read_toml(path, "peer's file"), path))
 
     def interpreter(self, cache: Path | None = None) -> Path:
         """Interpreter of the peer's environment in ``cache`` (default: ``peers`` in the data cache), made on demand."""

@@ -56,7 +56,7 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     """``out/report.html`` from what a benchmark left in ``out``; every figure as ``out/figures/*.FORMAT`` as well."""
     from jinja2 import Environment
 
-    table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY, keep_default_na=True)
+    table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY)
     costs, card = pd.read_csv(out / COSTS), json.loads((out / CARD).read_text(encoding="utf-8"))
     parts = list(_parts(out, table, summary, costs, pd.read_csv(out / SEEN)))
     jobs = len(table.drop_duplicates(["data", "split", "seed", "configuration"]))
@@ -136,8 +136,8 @@ def _of_predictions(out: Path, stem: str, summary: pd.DataFrame) -> dict[str, Fi
         run = Run.load(folder)
         figures["features and learned representation"] = umap_figure(run.genes, _representations(run))
         edges = run.graph()
-        linked = pd.concat([edges["source"], edges["target"]]).value_counts()
-        genes = dict.fromkeys(gene for name in run.conditions for gene in targets(name) if gene in linked.index)
+        linked = {*edges["source"], *edges["target"]}
+        genes = dict.fromkeys(gene for name in run.conditions for gene in targets(name) if gene in linked)
         figures |= {f"network around {gene}": network_figure(edges, gene) for gene in list(genes)[:DRAWN]}
     return figures
 

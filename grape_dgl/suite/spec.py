@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any, get_args
 
 from pooch import file_hash
 
-from grape_dgl.config import SplitKind
+from grape_dgl.config import SplitKind, read_toml
 from grape_dgl.errors import ConfigError, did_you_mean
 
 KINDS = (
@@ -87,12 +86,7 @@ class Suite:
         Raises ConfigError for what is missing, unknown or of a wrong type.
         """
         path = Path(path)
-        try:
-            tree = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"cannot read the suite '{path}': {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the suite '{path}' is not TOML: {error}") from error
+        tree = read_toml(path, "suite")
         where = f"suite '{path}'"
         _known(tree, ("name", "splits", "seeds", "exclude_targets", "data", "model"), where)
         places = (path.parent, *folders)

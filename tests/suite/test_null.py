@@ -1,0 +1,35 @@
+"""Every kind of model of a suite scores zero where nothing was done, GRAPE among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from grape_dgl.evaluation.null import null_test
+from grape_dgl.suite.models import Bench, make_model
+from grape_dgl.suite.spec import KINDS, DataSpec, ModelSpec
+
+OPTIONS = {
+    "neighbours": {"kernel": "text", "k": 3},
+    "kernel_ridge_fixed": {"kernels": ("text", "identity"), "penalty": 0.1},
+    "kernel_ridge": {"kernels": ("text", "seq", "identity")},
+    "GRAPE": {
+        "settings": (
+            "training.epochs=1",
+            "alignment.epochs=1",
+            "model.hidden=8",
+            "model.width=4",
+            "structure.sparsity=degree:3",
+        )
+    },
+}
+
+
+def test_every_kind_scores_zero_where_nothing_was_done(tmp_path: Path) -> None:
+    bench = Bench(DataSpec("demo", "demo:genes=100,conditions=4,cells=3600"), tmp_path)
+    kinds = [kind for kind in KINDS if kind not in ("ceiling", "peer")]  # no model; a program of others
+    models = [make_model(ModelSpec(kind, kind, OPTIONS.get(kind, {})), bench, 0, tmp_path / kind) for kind in kinds]
+    table = null_test(bench.screen, models, 6, n_conditions=9, cells_each=40).set_index(["model", "metric"])
+    assert list(table.index.unique("model")) == kinds
+    assert table["zero"].all(), table[~table["zero"]]
+    scored = table.loc[table.index.get_level_values("model") != "control"]
+    assert (scored["n"] == 6).all() and (scored["standard_error"] < 0.15).all(), scored
