@@ -1,6 +1,6 @@
 """Numbers of another tool for our tests, from the real package in an environment of its own. TOOL: cell_eval or pertpy.
 
-Run: python3.12 -m venv VENV && VENV/bin/pip install -r benchmarks/TOOL/requirements.txt
+Run: python -m venv VENV && VENV/bin/pip install -r benchmarks/TOOL/requirements.txt   (pertpy: Python 3.12 or newer)
      python benchmarks/reference.py TOOL VENV/bin/python [tests/evaluation/TOOL.json]
 
 benchmarks/TOOL/score.py scores the pair that tests/evaluation/test_cell_eval.py builds; tests/evaluation/test_TOOL.py
