@@ -39,7 +39,9 @@ FORMS = {
     "cells are each cut into two halves (at random by seed, evenly within each batch); the genes are chosen on the "
     "first half of both, and the observed change is the second half's mean minus the second half's control mean.",
     "_ttest, _wilcoxon": "significant genes are those of Welch's t-test, or of the Wilcoxon rank-sum test, of the "
-    "condition's cells against the reference control cells at a false discovery rate of 5 % (Benjamini-Hochberg).",
+    "condition's cells against the reference control cells at a false discovery rate of 5 % (Benjamini-Hochberg). "
+    "A silent gene counts as a test with p = 1, as in scanpy; pertpy leaves it out, and its TTest is Student's unless "
+    "equal_var=False.",
 }
 """What the ending of a score's name says."""
 

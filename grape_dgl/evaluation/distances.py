@@ -12,8 +12,11 @@ from grape_dgl.evaluation.cards import Undefined, metric
     best="low", bounds=(0.0, np.inf), unit="log1p expression", of="cells", symmetric=True,
     formula="2 mean|x - y| - mean|x - x'| - mean|y - y'| (Euclidean, over all pairs of cells)",
     pitfalls="Over all genes the noise of single cells dominates; often computed on principal components. The pairs of "
-    "a cell with itself count, so small samples look far apart. Quadratic in cells.",
-    source="Szekely and Rizzo 2013, energy distance; Peidli et al. 2024 (scPerturb); as in cell-eval 0.8",
+    "a cell with itself count, so small samples look far apart. Quadratic in cells. The package scperturb (and pertpy "
+    "before 0.11) squares |x - y|, so that only means count: its edist is 2 sum_g (mean(x)_g - mean(y)_g)^2 less twice "
+    "the squared standard errors of both means.",
+    source="Szekely and Rizzo 2013, energy distance; cell-eval 0.8; pertpy 1.4, edistance; after Peidli et al. 2024 "
+    "(scPerturb)",
 )  # fmt: skip
 def e_distance(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Energy distance between predicted and observed cells."""
@@ -27,7 +30,8 @@ def e_distance(predicted: np.ndarray, observed: np.ndarray) -> float:
     formula="mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k = exp(-|x - y|^2 / s), s = median |z - z'|^2 over the "
     "pairs of different cells of both samples",
     pitfalls="Depends on the width of the kernel, here chosen by the cells: compare only on the same cells. Biased "
-    "upwards for small samples. Quadratic in cells.",
+    "upwards for small samples. Quadratic in cells. pertpy's mmd is this with kernel='rbf', gamma = 1 / s; its default "
+    "kernel is linear, which leaves sum_g (mean(x)_g - mean(y)_g)^2.",
     source="Gretton et al. 2012, squared MMD with a Gaussian kernel (biased estimate)",
 )  # fmt: skip
 def mmd(predicted: np.ndarray, observed: np.ndarray, scale: float | None = None) -> float:

@@ -14,7 +14,7 @@ GEARS = "Roohani, Huang, Leskovec 2024 (GEARS)"
     best="low", bounds=(0.0, np.inf), unit=LOG, of="expression", symmetric=True, depth="root",
     formula="sqrt(mean_g (p_g - o_g)^2)",
     pitfalls="Genes that do not change dominate: no change at all scores well. Grows with the noise of the control "
-    "mean, which stands in the prediction.",
+    "mean, which stands in the prediction. pertpy's root_mean_squared_error is this times sqrt(genes).",
     source="Chi et al. 2025 (GRAPE), RMSE",
 )  # fmt: skip
 def rmse(predicted: np.ndarray, observed: np.ndarray) -> float:
@@ -67,7 +67,7 @@ def pcc_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
     best="low", bounds=(0.0, np.inf), unit=f"({LOG})^2", of="expression", symmetric=True, depth="square",
     formula="mean_g (p_g - o_g)^2",
     pitfalls="The square of rmse for one condition; its mean over conditions is led by the strongest ones.",
-    source=f"{GEARS}, mse; cell-eval, mse",
+    source=f"{GEARS}, mse; cell-eval, mse; pertpy, mse",
 )  # fmt: skip
 def mse(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Mean squared error over genes of the mean expression profile."""
@@ -80,7 +80,7 @@ def mse(predicted: np.ndarray, observed: np.ndarray) -> float:
     formula="mean_g |p_g - o_g|",
     pitfalls="Genes that do not change dominate. The change of log1p expression is a log fold change with a "
     "pseudocount of 1 normalised count.",
-    source="cell-eval, mae_delta",
+    source="cell-eval, mae_delta; pertpy, mean_absolute_error of changes",
 )  # fmt: skip
 def mae_delta(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Mean absolute error over genes of the log fold change."""
@@ -133,7 +133,7 @@ def pcc_perturbed_mean(predicted: np.ndarray, observed: np.ndarray, perturbed_me
     best="high", bounds=(-1.0, 1.0), unit="correlation", of="expression", symmetric=True, depth="correlation",
     formula="Pearson_g(p, o)",
     pitfalls="Says that genes differ in expression: no change at all scores close to 1. For comparison with papers.",
-    source=f"{GEARS}, pearson",
+    source=f"{GEARS}, pearson; 1 - pertpy's pearson_distance",
 )  # fmt: skip
 def pearson(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Pearson correlation over genes of predicted and observed mean expression."""
@@ -144,7 +144,7 @@ def pearson(predicted: np.ndarray, observed: np.ndarray) -> float:
     best="high", bounds=(-np.inf, 1.0), unit="share of variance", of="expression",
     formula="1 - sum_g (p_g - o_g)^2 / sum_g (o_g - mean(o))^2",
     pitfalls="As pearson: no change at all scores close to 1. For comparison with papers.",
-    source="Wu et al. 2023 (GraphVCI), R2",
+    source="Wu et al. 2023 (GraphVCI), R2; 1 - pertpy's r2_distance, observation first",
 )  # fmt: skip
 def r2(predicted: np.ndarray, observed: np.ndarray) -> float:
     """Share of the variance over genes of the observed mean expression that the prediction explains."""

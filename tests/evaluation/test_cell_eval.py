@@ -1,6 +1,6 @@
 """The pair of files for cell-eval, and our numbers against cell-eval's own on it.
 
-``cell_eval.json`` holds cell-eval's numbers, made by benchmarks/cell_eval/reference.py with the package in a virtual
+``cell_eval.json`` holds cell-eval's numbers, made by benchmarks/reference.py with the package in a virtual
 environment of its own. Where GRAPE_DGL_CELL_EVAL names the Python of such an environment, cell-eval runs here too.
 """
 
@@ -77,7 +77,7 @@ def test_our_numbers_are_those_of_cell_eval() -> None:
 def test_cell_eval_says_so_itself(tmp_path: Path) -> None:
     python = os.environ.get("GRAPE_DGL_CELL_EVAL")
     if not python:
-        pytest.skip("GRAPE_DGL_CELL_EVAL names no Python with cell-eval (see benchmarks/cell_eval/reference.py)")
+        pytest.skip("GRAPE_DGL_CELL_EVAL names no Python with cell-eval (see benchmarks/reference.py)")
     write_pair(tmp_path, *small_pair())
     subprocess.run([python, str(SCORE), str(tmp_path), str(tmp_path / "numbers.json")], check=True, timeout=300)
     _check(json.loads((tmp_path / "numbers.json").read_text(encoding="utf-8")))
