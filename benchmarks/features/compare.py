@@ -185,8 +185,10 @@ def variants(screen: Screen, features: Mapping[str, Features], go: Path | None) 
     return made
 
 
-def grape_rows(made: Mapping[str, Variant], kind: str, seed: int, runs: Path) -> list[dict[str, Any]]:
-    """Scores of GRAPE with every feature set, and of the baselines, on one split; a run that is in ``runs`` is kept."""
+def grape_rows(
+    made: Mapping[str, Variant], simple: Sequence[Model], kind: str, seed: int, runs: Path
+) -> list[dict[str, Any]]:
+    """Scores of GRAPE with every feature set, and of ``simple``, on one split; a run that is in ``runs`` is kept."""
     changes: dict[str, np.ndarray] = {}
     for name, (screen, priors, ablation) in made.items():
         config = grape_dgl.Config.resolve(
@@ -200,7 +202,7 @@ def grape_rows(made: Mapping[str, Variant], kind: str, seed: int, runs: Path) ->
             raise KeyboardInterrupt  # a training cut short is no result
         found = Predictions.read(folder / "predictions.h5ad")
         changes[f"GRAPE, {name}"] = found.change[[found.conditions.index(test) for test in split.test]]
-    for model in (ControlBaseline(), MeanBaseline(), KernelRidgeBaseline((identity_kernel,), 0.1, "identity, ridge")):
+    for model in simple:
         model.fit(screen, split, screen.control_halves(seed))
         changes[model.name] = model.predict(split.test)
     return scored(screen, split, seed, changes)
@@ -248,9 +250,10 @@ def main() -> None:
             rows["kernel ridge"] += scored(screen, split, seed, predicted)
     if arguments.grape_splits:
         made = variants(screen, features, arguments.go)
+        simple = candidates[:4]  # control, mean, linear and the additive ridge
         for seed in tqdm(range(arguments.grape_splits), desc="GRAPE", file=sys.stderr):
             for kind in KINDS:
-                rows["GRAPE"] += grape_rows(made, kind, seed, arguments.runs)
+                rows["GRAPE"] += grape_rows(made, simple, kind, seed, arguments.runs)
     for name, found in rows.items():
         if found:
             print(f"{name}\n\n{markdown(summary(pd.DataFrame(found)))}\n")

@@ -44,8 +44,8 @@ SHOWN = ("pcc_delta", "rmse")
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["png", "svg", "pdf", "csv"]),
-    help="Figures (csv: tables) as files in FOLDER/figures as well. Repeatable.",
+    type=click.Choice(["png", "svg", "pdf", "csv", "md"]),
+    help="Figures (csv, md: tables) as files in FOLDER/figures as well. Repeatable.",
 )
 @json_option
 def command(

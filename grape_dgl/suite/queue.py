@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -93,9 +94,10 @@ def _hire(out: Path, cache: Path, threads: int) -> _Worker:
     mine, its = _SPAWN.Pipe()
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ |= dict.fromkeys(THREADS, str(threads))  # read when the worker loads its libraries
+    process = _SPAWN.Process(target=_work, args=(its, out, cache, log.getEffectiveLevel()), daemon=False)
     try:
-        process = _SPAWN.Process(target=_work, args=(its, out, cache, log.getEffectiveLevel()), daemon=False)
-        process.start()
+        with _no_interrupt():
+            process.start()
     finally:
         for name, value in before.items():
             if value is None:
@@ -104,6 +106,19 @@ def _hire(out: Path, cache: Path, threads: int) -> _Worker:
                 os.environ[name] = value
     its.close()  # so that its end is seen where the worker dies
     return _Worker(process, mine)
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits, and never comes to a process started here, which inherits this: its parent ends it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _died(worker: _Worker) -> str:
@@ -119,8 +134,6 @@ def _died(worker: _Worker) -> str:
 
 def _work(pipe: Connection, out: Path, cache: Path, level: int) -> None:
     """A worker: jobs from the pipe until there is none, with the data sets it has read."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C is for the parent, which ends its workers
     signal.signal(signal.SIGTERM, _end)
     log.setLevel(max(level, logging.WARNING))
     benches: list[Bench] = []

@@ -26,6 +26,7 @@ from grape_dgl.report import umap_figure
 from grape_dgl.run import Run
 from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
+from grape_dgl.suite.markdown import markdown
 from grape_dgl.writing import write_text
 
 TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
@@ -33,7 +34,6 @@ TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", 
 SHOWN = ("pcc_delta", "dac_nonzero")
 DRAWN = 3
 """Conditions, and genes, that are drawn."""
-FORMATS = ("png", "svg", "pdf", "csv")
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,10 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
             stem = f"{part.data}-{part.split}"
             if kind == "csv":
                 write_text(out / "figures" / f"{stem}-table1.csv", pd.DataFrame(part.table1).to_csv(index=False))
+                continue
+            if kind == "md":
+                mine = summary[(summary["data"] == part.data) & (summary["split"] == part.split)]
+                write_text(out / "figures" / f"{stem}.md", markdown(mine, costs[costs["data"] == part.data]))
                 continue
             for title, figure in part.figures.items():
                 save_figure(figure, out / "figures" / f"{stem}-{title.replace(' ', '-').replace('/', '_')}.{kind}")

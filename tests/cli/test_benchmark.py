@@ -35,7 +35,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of a suite whose name and data are hostile: names are text, never markup."""
     folder = tmp_path_factory.mktemp("benchmark")
     suite = write_suite(folder, 'name = "<script>alert(1)</script>"\n' + SUITE + GRAPE)
-    assert main(["benchmark", str(suite), "-o", str(folder / "out"), "--format", "png", "--format", "csv", "-q"]) == 0
+    formats = [word for kind in ("png", "csv", "md") for word in ("--format", kind)]
+    assert main(["benchmark", str(suite), "-o", str(folder / "out"), *formats, "-q"]) == 0
     return folder / "out"
 
 
@@ -49,6 +50,12 @@ def test_what_is_written(out: Path) -> None:
     table = pd.read_csv(out / "figures" / "small-condition-table1.csv").set_index("model")
     wanted = summary[(summary["model"] == "mean") & (summary["metric"] == "rmse")].iloc[0]
     assert table.loc["mean", "rmse"] == pytest.approx(wanted["mean"])
+    lines = (out / "figures" / "small-condition.md").read_text().splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + summary["model"].nunique()
+    delta = summary[(summary["model"] == "identity") & (summary["metric"] == "pcc_delta")].iloc[0]
+    (line,) = [line for line in lines if line.startswith("| identity |")]
+    assert line.split(" | ")[1].startswith(f"{delta['mean']:.3f} [{delta['low']:.3f}, {delta['high']:.3f}]")
+    assert f"{delta['minus_mean']:+.3f} [" in line
 
 
 def test_the_report_is_one_file_and_names_are_no_markup(out: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -116,3 +118,34 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
     assert subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).returncode == 0
     found = pd.read_parquet(tmp_path / "out" / "results.parquet")[PLAIN].astype(str)
     pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["start", "work"])
+def test_a_signal_ends_the_workers_as_well(tmp_path: Path, number: signal.Signals, code: int, moment: str) -> None:
+    """To the whole group, as a terminal does; no process is left and none complains."""
+    command = [
+        sys.executable,
+        "-m",
+        "grape_dgl",
+        "benchmark",
+        str(write_suite(tmp_path)),
+        "-o",
+        "out",
+        "--seeds",
+        "999",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
+    )
+    assert process.stderr is not None
+    said = ""
+    while not re.search("0/3996" if moment == "start" else "[1-9]/3996", said):
+        said += process.stderr.read(1)
+    os.killpg(process.pid, number)
+    said += process.communicate(timeout=60)[1]
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
