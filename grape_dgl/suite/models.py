@@ -54,7 +54,9 @@ class Bench:
         source = resolve(spec.path, cache=self.cache)
         annotation = Annotation.from_files([*spec.annotation, *source.annotation], [*spec.sequences, *source.sequences])
         try:
-            screen = read_screen(source.path, annotation=annotation, **spec.read)
+            screen = read_screen(
+                source.path, annotation=annotation, labels_warning=source.labels_warning, **spec.read
+            )
         except TypeError as error:
             raise DataError(f"data set '{spec.name}': 'read' does not fit read_screen: {error}") from error
         return null_screen(screen, spec.null_conditions, spec.null_cells, 0) if spec.null_conditions else screen

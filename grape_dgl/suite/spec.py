@@ -17,6 +17,7 @@ from typing import Any, get_args
 from pooch import file_hash
 
 from grape_dgl.config import SplitKind
+from grape_dgl.data.catalog import CATALOG
 from grape_dgl.errors import ConfigError, did_you_mean
 
 KINDS = (
@@ -43,7 +44,7 @@ class DataSpec:
 
     name: str
     path: str
-    """A file, or a name of the catalog."""
+    """A file, or a name of the catalog, which wins over a file or folder of that name."""
     annotation: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
     go: str = ""
@@ -159,9 +160,10 @@ def _data(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> DataS
     names = [one.name for one in dataclasses.fields(DataSpec)]
     _known(entry, names, f"{where}, data")
     where = f"{where}, data set '{entry.get('name', '?')}'"
+    path = _get(entry, "path", str, where)
     spec = DataSpec(
         name=_get(entry, "name", str, where),
-        path=_find(_get(entry, "path", str, where), places),
+        path=path if path in CATALOG else _find(path, places),
         annotation=tuple(_find(str(one), places) for one in _get(entry, "annotation", list, where, [])),
         sequences=tuple(_find(str(one), places) for one in _get(entry, "sequences", list, where, [])),
         go=_find(_get(entry, "go", str, where, ""), places),
