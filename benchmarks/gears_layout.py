@@ -4,7 +4,7 @@ Run: python benchmarks/gears_layout.py adamson_genes.tsv.gz --out FOLDER/adamson
      python benchmarks/gears_layout.py adamson_genes.tsv.gz --out FOLDER/norman.h5ad --cells 91205 --conditions 236 \\
          --doubles 131 --controls 7353 --cell-type A549
 
-In a folder that GRAPE_DGL_DATA or --cache names, the file is the data set ``adamson`` (or ``norman``) of the catalog. It
+In a folder that GRAPE_DGL_DATA or --cache names, the file is the catalog's data set ``adamson`` (or ``norman``). It
 proves that the real file can be read, fitted and scored at its size. The cells are simulated and know nothing of the
 real genes whose names they carry: scores on it say nothing about models.
 

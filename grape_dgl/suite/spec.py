@@ -32,7 +32,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "kernel_ridge_fixed": ("kernels", "penalty"),
     "kernel_ridge": ("kernels",),
     "GRAPE": ("preset", "settings", "priors"),
-    "peer": ("folder", "settings"),
+    "peer": ("folder", "settings", "time_limit"),
 }
 """Kind -> what it may be told."""
 KERNELS = ("identity", "text", "seq", "go")
@@ -197,6 +197,8 @@ def _model(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> Mode
         raise ConfigError(f"{where}: expected a penalty, such as 0.1")
     if kind == "peer":
         options["folder"] = _find(_get(entry, "folder", str, where), places)
+        if _get(entry, "time_limit", int, where, 1) < 1:
+            raise ConfigError(f"{where}: a time limit of {entry['time_limit']}; expected seconds")
     seeds = entry.get("seeds")
     return ModelSpec(
         name=_get(entry, "name", str, where, kind),

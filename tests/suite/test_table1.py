@@ -6,7 +6,6 @@ import gzip
 import runpy
 import sys
 from pathlib import Path
-from typing import Any
 
 import anndata as ad
 import h5py
@@ -21,7 +20,8 @@ from grape_dgl.data.read import read_screen
 from grape_dgl.data.stored_de import KEY
 from grape_dgl.evaluation.de import moments, t_scores
 from grape_dgl.suite.jobs import collect, failures, jobs_of, run_job
-from grape_dgl.suite.models import Bench
+from grape_dgl.suite.models import Bench, make_model
+from grape_dgl.suite.peers import PeerModel
 from grape_dgl.suite.spec import KINDS, Suite
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -163,6 +163,13 @@ def test_the_warning_of_the_catalog_stands_in_the_screen(folder: Path) -> None:
     adamson, norman = Suite.read(TABLE1, [folder]).data
     assert "disagree with GEO's labels" in Bench(adamson, folder / "cache").screen.notes["labels_warning"]
     assert "labels_warning" not in Bench(norman, folder / "cache").screen.notes
+
+
+def test_gears_gets_more_time_than_on_a_small_screen(folder: Path, tmp_path: Path) -> None:
+    suite = Suite.read(TABLE1, [folder])
+    (gears,) = (model for model in suite.models if model.kind == "peer")
+    made = make_model(gears, Bench(suite.data[0], folder / "cache"), 0, tmp_path)
+    assert isinstance(made, PeerModel) and made.time_limit == 172_800 > made.peer.time_limit
 
 
 @pytest.mark.parametrize(
