@@ -23,7 +23,7 @@ from grape_dgl.data.splits import PARTS, Split, make_split
 from grape_dgl.data.vectors import Features
 from grape_dgl.engine import choose_engine
 from grape_dgl.errors import ModelError
-from grape_dgl.evaluation.de import strongest
+from grape_dgl.evaluation.de import moments, strongest
 from grape_dgl.evaluation.evaluate import evaluate, summary
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
@@ -160,12 +160,13 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
     """Predictions of conditions of ``screen`` with observed means, batch-matched control means and DE genes."""
     names = predictions.conditions
     matched = np.stack([screen.control_mean(control.model, name) for name in names])
+    reference = moments(screen.expression[control.reference])
     return dataclasses.replace(
         predictions,
         expected=predictions.change + matched,
         observed=np.stack([screen.mean(name) for name in names]),
         n_cells=np.array([len(screen.cells(name)) for name in names]),
-        de_genes=tuple(" ".join(strongest(screen, name, control.reference, NAMED)) for name in names),
+        de_genes=tuple(" ".join(strongest(screen, name, reference, NAMED)) for name in names),
     )
 
 

@@ -126,7 +126,8 @@ def simulate(demo: Demo) -> Simulation:
     links = sparse.triu(spread).tocoo()
     network = pd.DataFrame({"source": symbol[links.row], "target": symbol[links.col], "weight": links.data})
 
-    counts, condition, batch = _cells(demo, plan, effects, cells_rng)
+    condition = assign(demo.cells, demo.conditions, round(0.12 * demo.cells), cells_rng)
+    counts, batch = draw_cells(plan, effects[:, : demo.genes], condition, demo.batches, 1.5 * demo.genes, cells_rng)
     obs = pd.DataFrame(
         {
             "condition": pd.Categorical.from_codes(condition + 1, ["control", *labels]),
@@ -146,41 +147,47 @@ def simulate(demo: Demo) -> Simulation:
     )
 
 
-def _cells(
-    demo: Demo, plan: demo_biology.Plan, effects: np.ndarray, rng: np.random.Generator
-) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
-    """Counts [cells, measured], condition [cells] (index into effects, -1 control) and batch [cells].
+def assign(cells: int, conditions: int, controls: int, rng: np.random.Generator) -> np.ndarray:
+    """Condition of each cell [cells] in random order, -1 control; sizes vary mildly and none is empty."""
+    controls = max(2, controls)
+    share = rng.uniform(0.7, 1.3, size=conditions)
+    sizes = 1 + rng.multinomial(cells - controls - conditions, share / share.sum())
+    return rng.permutation(np.repeat(np.arange(-1, conditions), [controls, *sizes]))
+
+
+def draw_cells(
+    plan: demo_biology.Plan,
+    effects: np.ndarray,
+    condition: np.ndarray,
+    batches: int,
+    depth: float,
+    rng: np.random.Generator,
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Counts, CSR float32 [cells, measured], and batch [cells]; drawn in blocks, so that no dense matrix is made.
 
     A cell's rate is base + effect + batch shift + the cell's own state of each module, scaled to its library size.
+    ``effects``: change in log rate [conditions, measured]. ``condition`` [cells]: index into effects, -1 control.
+    ``depth``: median library size, in counts.
     """
-    genes = demo.genes
-    condition = _assign(demo, rng)
-    batch = rng.integers(0, demo.batches, size=demo.cells)
+    cells, genes = len(condition), effects.shape[1]
+    batch = rng.integers(0, batches, size=cells)
     base = rng.normal(0, 1.4, size=genes) - 1.2 * ~plan.coding[:genes] - 3.0 * (rng.random(genes) < 0.25)
     targets = plan.targets[plan.targets < genes]
     base[targets] = np.maximum(base[targets], 0.5)  # screens target genes that are expressed
-    batch_shift = rng.normal(0, 0.12, size=(demo.batches, genes))
-    depth = rng.lognormal(np.log(1.5 * genes), 0.35, size=demo.cells)
-    depth *= rng.uniform(0.85, 1.15, size=demo.batches)[batch]
+    batch_shift = rng.normal(0, 0.12, size=(batches, genes))
+    library = rng.lognormal(np.log(depth), 0.35, size=cells)
+    library *= rng.uniform(0.85, 1.15, size=batches)[batch]
     shape = rng.uniform(1.5, 6.0, size=genes)  # of the gamma-Poisson mixture; variance = mean + mean^2 / shape
-    change = np.concatenate([effects[:, :genes], np.zeros((1, genes))])  # the last row, index -1, is the control
+    change = np.concatenate([effects, np.zeros((1, genes))])  # the last row, index -1, is the control
     blocks = []
-    for start in range(0, demo.cells, CELLS_PER_BLOCK):
-        rows = slice(start, min(start + CELLS_PER_BLOCK, demo.cells))
+    for start in range(0, cells, CELLS_PER_BLOCK):
+        rows = slice(start, min(start + CELLS_PER_BLOCK, cells))
         state = rng.normal(0, 0.2, size=(rows.stop - start, plan.module.max() + 1))[:, plan.module[:genes]]
         rate = np.exp(base + change[condition[rows]] + batch_shift[batch[rows]] + state)
-        rate *= depth[rows, None] / rate.sum(axis=1, keepdims=True)
+        rate *= library[rows, None] / rate.sum(axis=1, keepdims=True)
         rate *= rng.standard_gamma(np.broadcast_to(shape, rate.shape)) / shape
         blocks.append(sparse.csr_matrix(rng.poisson(rate).astype(np.float32)))
-    return sparse.vstack(blocks, format="csr"), condition, batch
-
-
-def _assign(demo: Demo, rng: np.random.Generator) -> np.ndarray:
-    """Condition of each cell in random order, -1 control; sizes vary mildly and none is empty."""
-    controls = max(2, round(0.12 * demo.cells))
-    share = rng.uniform(0.7, 1.3, size=demo.conditions)
-    sizes = 1 + rng.multinomial(demo.cells - controls - demo.conditions, share / share.sum())
-    return rng.permutation(np.repeat(np.arange(-1, demo.conditions), [controls, *sizes]))
+    return sparse.vstack(blocks, format="csr"), batch
 
 
 def write_demo(folder: Path, demo: Demo) -> DemoFiles:

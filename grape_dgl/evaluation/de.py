@@ -95,9 +95,9 @@ def de_genes(group: sp.csr_matrix, reference: sp.csr_matrix, exclude: Collection
     return ranked(t_scores(moments(group), moments(reference)), exclude)
 
 
-def strongest(screen: Screen, condition: str, reference: np.ndarray, number: int) -> list[str]:
-    """Symbols of the ``number`` genes with the highest absolute t-score against the control cells ``reference``."""
-    order = de_genes(screen.expression[screen.cells(condition)], screen.expression[reference])
+def strongest(screen: Screen, condition: str, reference: Moments, number: int) -> list[str]:
+    """Symbols of the ``number`` genes with the highest absolute t-score against control cells of these moments."""
+    order = ranked(t_scores(moments(screen.expression[screen.cells(condition)]), reference))
     return [str(symbol) for symbol in screen.genes.symbol[order[:number]]]
 
 

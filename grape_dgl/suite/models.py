@@ -54,7 +54,7 @@ class Bench:
         source = resolve(spec.path, cache=self.cache)
         annotation = Annotation.from_files([*spec.annotation, *source.annotation], [*spec.sequences, *source.sequences])
         try:
-            screen = read_screen(source.path, annotation=annotation, **spec.read)
+            screen = read_screen(source.path, annotation=annotation, labels_warning=source.labels_warning, **spec.read)
         except TypeError as error:
             raise DataError(f"data set '{spec.name}': 'read' does not fit read_screen: {error}") from error
         return null_screen(screen, spec.null_conditions, spec.null_cells, 0) if spec.null_conditions else screen
@@ -110,7 +110,10 @@ def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
     peer = Peer.read(str(spec.options["folder"]))
     settings = dict(item.partition("=")[::2] for item in spec.options.get("settings", ()))
     files = {name: bench.spec.go for name in peer.files if name == "gene2go" and bench.spec.go}
-    made = PeerModel(peer, files=files, settings=settings, seed=seed, logs=folder, cache=bench.cache / "peers")
+    made = PeerModel(
+        peer, files=files, settings=settings, seed=seed, logs=folder, cache=bench.cache / "peers",
+        time_limit=spec.options.get("time_limit"),
+    )  # fmt: skip
     made.name = spec.name
     return made
 

@@ -16,6 +16,7 @@ from typing import Any, get_args
 from pooch import file_hash
 
 from grape_dgl.config import SplitKind, read_toml
+from grape_dgl.data.catalog import CATALOG
 from grape_dgl.errors import ConfigError, did_you_mean
 
 KINDS = (
@@ -30,7 +31,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "kernel_ridge_fixed": ("kernels", "penalty"),
     "kernel_ridge": ("kernels",),
     "GRAPE": ("preset", "settings", "priors"),
-    "peer": ("folder", "settings"),
+    "peer": ("folder", "settings", "time_limit"),
 }
 """Kind -> what it may be told."""
 KERNELS = ("identity", "text", "seq", "go")
@@ -42,7 +43,7 @@ class DataSpec:
 
     name: str
     path: str
-    """A file, or a name of the catalog."""
+    """A file, or a name of the catalog, which wins over a file or folder of that name."""
     annotation: tuple[str, ...] = ()
     sequences: tuple[str, ...] = ()
     go: str = ""
@@ -153,9 +154,10 @@ def _data(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> DataS
     names = [one.name for one in dataclasses.fields(DataSpec)]
     _known(entry, names, f"{where}, data")
     where = f"{where}, data set '{entry.get('name', '?')}'"
+    path = _get(entry, "path", str, where)
     spec = DataSpec(
         name=_get(entry, "name", str, where),
-        path=_find(_get(entry, "path", str, where), places),
+        path=path if path in CATALOG else _find(path, places),
         annotation=tuple(_find(str(one), places) for one in _get(entry, "annotation", list, where, [])),
         sequences=tuple(_find(str(one), places) for one in _get(entry, "sequences", list, where, [])),
         go=_find(_get(entry, "go", str, where, ""), places),
@@ -189,6 +191,8 @@ def _model(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> Mode
         raise ConfigError(f"{where}: expected a penalty, such as 0.1")
     if kind == "peer":
         options["folder"] = _find(_get(entry, "folder", str, where), places)
+        if _get(entry, "time_limit", int, where, 1) < 1:
+            raise ConfigError(f"{where}: a time limit of {entry['time_limit']}; expected seconds")
     seeds = entry.get("seeds")
     return ModelSpec(
         name=_get(entry, "name", str, where, kind),

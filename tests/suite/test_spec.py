@@ -51,6 +51,7 @@ def test_files_beside_the_suite_and_in_folders(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name in ("cells.h5ad", "data/genes.tsv", "data/terms.gaf"):
         (tmp_path / name).touch()
+    (tmp_path / "demo").mkdir()  # a name of the catalog wins
     suite = Suite.read(write(tmp_path, GOOD), [tmp_path / "data"])
     one, two = suite.data
     assert one.path == str(tmp_path / "cells.h5ad") and one.annotation == (str(tmp_path / "data" / "genes.tsv"),)
@@ -94,6 +95,7 @@ def test_a_job_is_known_by_the_content_of_its_files_wherever_they_are(tmp_path: 
         ('kernels = ["go"]', "", "expected kernels"),
         ("penalty = 0.1", "", "expected a penalty"),
         ('settings = ["model.hidden=64"]', "penalty = 1", "unknown entry 'penalty'"),
+        ('name = "mean"', 'kind = "peer"\nfolder = "x"\ntime_limit = 0', "a time limit of 0; expected seconds"),
         ('data = ["two"]', 'data = ["three"]', "'three'"),
         ("[[model]]", "[[model", "not TOML"),
     ],
