@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import platform
@@ -14,7 +13,7 @@ import pandas as pd
 from grape_dgl.pipeline import versions
 from grape_dgl.suite.jobs import collect, failures, jobs_of
 from grape_dgl.suite.queue import run_jobs
-from grape_dgl.suite.spec import Suite
+from grape_dgl.suite.spec import Suite, described
 from grape_dgl.suite.summary import by_seen, costs, summarise
 from grape_dgl.writing import write_beside, write_json
 
@@ -27,8 +26,8 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
     """Do the jobs of ``suite`` that are not done in ``out`` yet, and write what all of them say; the summary.
 
     A job is done when its file is in ``out/jobs``, failed ones too unless ``retry``. Written are ``results.parquet``
-    (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, versions, machine,
-    failures).
+    (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, sha256 of its files,
+    versions, machine, failures).
     """
     jobs = jobs_of(suite)
     if retry:
@@ -47,10 +46,7 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
     write_beside(out / SEEN, lambda path: by_seen(table).to_csv(path, index=False))
     write_beside(out / COSTS, lambda path: cost.to_csv(path, index=False))
     bad = [{name: row[name] for name in ("data", "split", "seed", "model", "reason")} for row in failures(table)]
-    write_json(
-        out / CARD,
-        {"suite": dataclasses.asdict(suite), "versions": versions(), "machine": _machine(workers), "failed": bad},
-    )
+    write_json(out / CARD, described(suite) | {"versions": versions(), "machine": _machine(workers), "failed": bad})
     for row in bad:
         log.warning(
             "failed: %s on %s, split %s, seed %d: %s", *(row[n] for n in ("model", "data", "split", "seed", "reason"))

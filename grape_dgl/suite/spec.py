@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -124,19 +124,35 @@ class Suite:
 
 def fingerprint(*parts: Any) -> str:
     """16 hex digits of what decides a result; a file or folder that was found counts by content, not by place."""
-    return hashlib.sha256(json.dumps([_plain(part) for part in parts], sort_keys=True).encode()).hexdigest()[:16]
+    plain = [_plain(part, _content) for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _plain(value: Any) -> Any:
-    """As JSON values, dataclasses by their fields, absolute paths by their content."""
+def described(suite: Suite) -> dict[str, Any]:
+    """``suite`` as JSON values with short names of its files, and ``files``: their sha256 by that name.
+
+    Of a folder: of the names and sums of its files.
+    """
+    files: dict[str, str] = {}
+
+    def short(path: str) -> str:
+        name = "/".join(Path(path).parts[-2:])
+        files[name] = file_hash(path) if Path(path).is_file() else _content(path)
+        return name
+
+    return {"suite": _plain(suite, short), "files": files}
+
+
+def _plain(value: Any, of_path: Callable[[str], str]) -> Any:
+    """As JSON values, dataclasses by their fields, absolute paths by what ``of_path`` makes of them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+        return {one.name: _plain(getattr(value, one.name), of_path) for one in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): _plain(one, of_path) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(one, of_path) for one in value]
     if isinstance(value, str):
-        return "".join(_content(piece) if Path(piece).is_absolute() else piece for piece in re.split("([=,])", value))
+        return "".join(of_path(piece) if Path(piece).is_absolute() else piece for piece in re.split("([=,])", value))
     return value
 
 

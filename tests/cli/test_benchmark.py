@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -45,6 +46,9 @@ def test_what_is_written(out: Path) -> None:
     assert set(summary["model"]) == {"control", "mean", "identity", "GRAPE", "GRAPE only_text"}
     card = json.loads((out / "card.json").read_text())
     assert len(card["failed"]) == 2 and card["suite"]["seeds"] == 2 and card["versions"]["torch"]
+    (name,) = card["files"]
+    assert name == card["suite"]["data"][0]["path"] == f"{out.parent.name}/small.h5ad"
+    assert card["files"][name] == hashlib.sha256((out.parent / "small.h5ad").read_bytes()).hexdigest()
     figures = {path.name for path in (out / "figures").iterdir()}
     assert "small-condition-scores-by-condition.png" in figures and "small-condition-table1.csv" in figures
     table = pd.read_csv(out / "figures" / "small-condition-table1.csv").set_index("model")
