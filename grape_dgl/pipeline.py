@@ -159,12 +159,15 @@ def new_model(config: Config, genes: GeneInputs, measured: int, engine: Any, dev
 def observed_beside(predictions: Predictions, screen: Screen, control: ControlHalves) -> Predictions:
     """Predictions of conditions of ``screen`` with observed means, batch-matched control means and DE genes."""
     names = predictions.conditions
-    matched = np.stack([screen.control_mean(control.model, name) for name in names])
+    matched, apart = (
+        np.stack([screen.control_mean(half, name) for name in names]) for half in (control.model, control.reference)
+    )
     reference = moments(screen.expression[control.reference])
     return dataclasses.replace(
         predictions,
         expected=predictions.change + matched,
         observed=np.stack([screen.mean(name) for name in names]),
+        reference=apart,
         n_cells=np.array([len(screen.cells(name)) for name in names]),
         de_genes=tuple(" ".join(strongest(screen, name, reference, NAMED)) for name in names),
     )

@@ -31,10 +31,10 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
             f"no prediction of condition '{condition}'{hint}; there are {', '.join(predictions.conditions[:8])}"
         )
     row = predictions.conditions.index(condition)
-    if predictions.observed is None or np.isnan(predictions.observed[row]).any():
+    change = predictions.observed_change
+    if change is None or np.isnan(change[row]).any():
         raise DataError(f"condition '{condition}' has no observed cells to plot against")
-    baseline = predictions.expected[row] - predictions.change[row]
-    observed, predicted = predictions.observed[row] - baseline, predictions.change[row]
+    observed, predicted = change[row], predictions.change[row]
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color="0.85", lw=0.8)

@@ -98,10 +98,10 @@ def command(
 
 
 def as_text(found: pd.DataFrame) -> str:
-    """One line per data set, split and model."""
+    """One line per data set, split, block and model."""
     lines = []
-    for (data, split), part in found.groupby(["data", "split"], observed=True, sort=False):
-        lines.append(f"{data}, split {split}")
+    for (data, split, _), part in found.groupby(["data", "split", "block"], observed=True, sort=False):
+        lines.append(f"{data}, split {split}, {part['splits'].iloc[0]} splits")
         width = max(len(str(model)) for model in part["model"])
         lines.append(" " * width + "".join(f"  {metric:>26}" for metric in SHOWN))
         for model, rows in part.groupby("model", observed=True, sort=False):

@@ -40,7 +40,8 @@ class Split:
     kind: str
     seed: int
     classes: Mapping[str, str] = field(default_factory=dict)
-    """Test condition -> ``seenN``: N of its targets are targets of a training condition (simulation: GEARS' class)."""
+    """Test condition -> ``seenN``: N of its targets are targets of a training or validation condition (simulation:
+    GEARS' class)."""
 
     def to_json(self, path: str | Path) -> None:
         """Write the parts, kind, seed and classes; ``from_json`` reads them back unchanged."""
@@ -77,7 +78,7 @@ class Split:
             log.info("split '%s' leaves out %d of the screen's conditions", path, left_out)
         classes = document.get("classes")
         if not isinstance(classes, dict) or set(classes) != set(parts["test"]):
-            classes = _seen_classes(parts["train"], parts["test"])
+            classes = _seen_classes([*parts["train"], *parts["val"]], parts["test"])
         return cls(**parts, kind=document.get("kind", "custom"), seed=document.get("seed", 0), classes=classes)
 
 
@@ -122,7 +123,7 @@ def make_split(conditions: Sequence[str], config: SplitConfig, seed: int) -> Spl
             val = set()
             log.warning("split '%s': %d training conditions are too few to cut off validation", config.kind, len(rest))
     train = set(rest) - val
-    classes = _gears_classes(test, unseen) if simulated else _seen_classes(train, test)
+    classes = _gears_classes(test, unseen) if simulated else _seen_classes(rest, test)
     return Split(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)), config.kind, seed, classes)
 
 
@@ -153,8 +154,8 @@ def _genes(names: Iterable[str]) -> set[str]:
     return {gene for name in names for gene in targets(name)}
 
 
-def _seen_classes(train: Iterable[str], test: Iterable[str]) -> dict[str, str]:
-    seen = _genes(train)
+def _seen_classes(others: Iterable[str], test: Iterable[str]) -> dict[str, str]:
+    seen = _genes(others)
     return {name: f"seen{sum(gene in seen for gene in targets(name))}" for name in sorted(test)}
 
 

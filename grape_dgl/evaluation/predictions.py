@@ -3,8 +3,8 @@
 One row per condition (``obs_names`` = canonical name), one column per measured gene:
 
 * ``X`` predicted mean expression; ``layers["change"]`` predicted change from control; ``var["control"]`` control mean.
-* ``layers["observed"]`` mean of the condition's cells (NaN rows where there are none); ``layers["std"]`` over an
-  ensemble.
+* ``layers["observed"]`` mean of the condition's cells (NaN rows where there are none); ``layers["reference"]`` mean of
+  the control cells that no model saw, matched to their batches; ``layers["std"]`` over an ensemble.
 * ``layers["control"]`` only where the control mean differs between conditions, being matched to their batches.
 * ``obs["split"]``, ``obs["n_cells"]``; ``uns["grape_dgl"]``: model name, seed and whatever else was given.
 """
@@ -30,7 +30,8 @@ from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
-LAYERS = ("change", "control", "observed", "std")
+BESIDE = ("std", "observed", "reference")
+LAYERS = ("change", "control", *BESIDE)
 CLOSE = 1e-5
 """Expression differences up to this are rounding of float32 files."""
 
@@ -50,6 +51,8 @@ class Predictions:
     """Change + control mean matched to the condition's batches"""
     std: np.ndarray | None = None
     observed: np.ndarray | None = None
+    reference: np.ndarray | None = None
+    """Mean of the control cells that no model saw, matched to the condition's batches"""
     split: tuple[str, ...] = ()
     """Part each condition belongs to; empty strings where there is none"""
     n_cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -60,7 +63,7 @@ class Predictions:
 
     def __post_init__(self) -> None:
         shape = (len(self.conditions), len(self.genes))
-        for name in ("change", "expected", "std", "observed"):
+        for name in ("change", "expected", *BESIDE):
             matrix = getattr(self, name)
             if matrix is not None and matrix.shape != shape:
                 raise DataError(f"'{name}' has shape {matrix.shape}; expected {shape} (conditions, genes)")
@@ -70,6 +73,13 @@ class Predictions:
             object.__setattr__(self, "de_genes", ("",) * shape[0])
         if not len(self.n_cells):
             object.__setattr__(self, "n_cells", np.zeros(shape[0], dtype=np.int64))
+
+    @property
+    def observed_change(self) -> np.ndarray | None:
+        """From the control cells that no model saw, else (a file that lacks them) from those of the prediction."""
+        if self.observed is None:
+            return None
+        return self.observed - (self.expected - self.change if self.reference is None else self.reference)
 
     def to_anndata(self) -> ad.AnnData:
         """The file's content as described on top of this module."""
@@ -81,7 +91,7 @@ class Predictions:
         matched = self.expected - self.change
         if np.abs(matched - self.control).max(initial=0) > CLOSE:
             layers["control"] = np.float32(matched)
-        layers |= {name: np.float32(m) for name in ("observed", "std") if (m := getattr(self, name)) is not None}
+        layers |= {name: np.float32(m) for name in BESIDE if (m := getattr(self, name)) is not None}
         info = {name: value for name, value in self.info.items() if value is not None}
         return ad.AnnData(X=np.float32(self.expected), obs=obs, var=var, layers=layers, uns={"grape_dgl": info})
 
@@ -130,8 +140,7 @@ class Predictions:
             change=change,
             control=control,
             expected=expected,
-            std=layers.get("std"),
-            observed=layers.get("observed"),
+            **{name: layers.get(name) for name in BESIDE},
             split=tuple(data.obs["split"].astype(str)) if "split" in data.obs else (),
             n_cells=data.obs["n_cells"].to_numpy(np.int64) if "n_cells" in data.obs else np.zeros(0, dtype=np.int64),
             de_genes=tuple(data.obs["de_genes"].astype(str)) if "de_genes" in data.obs else (),
@@ -190,8 +199,7 @@ class Predictions:
             change=cut(self.change),
             control=self.control[columns],
             expected=cut(self.expected),
-            std=None if self.std is None else cut(self.std),
-            observed=None if self.observed is None else cut(self.observed),
+            **{name: None if (matrix := getattr(self, name)) is None else cut(matrix) for name in BESIDE},
             split=tuple(self.split[i] for i in rows),
             n_cells=self.n_cells[list(rows)],
             de_genes=tuple(self.de_genes[i] for i in rows),

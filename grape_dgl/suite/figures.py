@@ -65,9 +65,8 @@ def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
     axes = figure.subplots()
     ends = [0.0]
     for number, (name, found) in enumerate(predictions.items()):
-        assert found.observed is not None
-        observed = (found.observed - (found.expected - found.change)).ravel()
-        predicted = found.change.ravel()
+        assert found.observed_change is not None
+        observed, predicted = found.observed_change.ravel(), found.change.ravel()
         order = np.argsort(predicted, kind="stable")
         parts = [part for part in np.array_split(order, BINS) if len(part)]
         x, y = (np.array([values[part].mean() for part in parts]) for values in (predicted, observed))

@@ -121,9 +121,6 @@ def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
 class GrapeModel(Model):
     """GRAPE by the main job, in a run folder of its own; early stopping on the validation conditions."""
 
-    tuned = "epoch and penalty of the read-out, on validation conditions"
-    trials = len(PENALTIES)
-
     def __init__(
         self,
         name: str,
@@ -137,6 +134,9 @@ class GrapeModel(Model):
         self.name, self._bench, self._folder = name, bench, folder
         self._config = Config.resolve(preset=preset, settings=settings, training={"seed": seed})
         self._priors = priors
+        solved = self._config.training.readout == "ridge"
+        self.tuned = f"epoch{' and penalty of the read-out' if solved else ''}, on validation conditions"
+        self.trials = len(PENALTIES) if solved else 0
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from grape_dgl.run import Run
 from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
 from grape_dgl.suite.markdown import markdown
+from grape_dgl.suite.summary import BLOCK, blocks
 from grape_dgl.writing import write_text
 
 TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
@@ -38,10 +39,11 @@ DRAWN = 3
 
 @dataclass(frozen=True)
 class Part:
-    """What is shown of one data set and split."""
+    """What is shown of one block of a data set and split, see summary.blocks."""
 
     data: str
     split: str
+    block: int
     conditions: int
     splits: int
     table1: list[dict[str, Any]]
@@ -56,9 +58,9 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     """``out/report.html`` from what a benchmark left in ``out``; every figure as ``out/figures/*.FORMAT`` as well."""
     from jinja2 import Environment
 
-    table, summary = pd.read_parquet(out / TABLE), pd.read_csv(out / SUMMARY)
-    costs, card = pd.read_csv(out / COSTS), json.loads((out / CARD).read_text(encoding="utf-8"))
-    parts = list(_parts(out, table, summary, costs, pd.read_csv(out / SEEN)))
+    table, card = pd.read_parquet(out / TABLE), json.loads((out / CARD).read_text(encoding="utf-8"))
+    summary, costs, seen = (_read(out / name) for name in (SUMMARY, COSTS, SEEN))
+    parts = list(_parts(out, table, summary, costs, seen))
     jobs = len(table.drop_duplicates(["data", "split", "seed", "configuration"]))
     template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True)
@@ -70,12 +72,12 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     write_text(out / "report.html", text)
     for kind in formats:
         for part in parts:
-            stem = f"{part.data}-{part.split}"
+            stem = f"{part.data}-{part.split}" + (f"-block{part.block}" if part.block else "")
             if kind == "csv":
                 write_text(out / "figures" / f"{stem}-table1.csv", pd.DataFrame(part.table1).to_csv(index=False))
                 continue
             if kind == "md":
-                mine = summary[(summary["data"] == part.data) & (summary["split"] == part.split)]
+                mine = _of(summary, {name: getattr(part, name) for name in BLOCK})
                 write_text(out / "figures" / f"{stem}.md", markdown(mine, costs[costs["data"] == part.data]))
                 continue
             for title, figure in part.figures.items():
@@ -97,46 +99,55 @@ def _cards() -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+def _read(path: Path) -> pd.DataFrame:
+    """A table of ours, in which a model called ``NA`` is one."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def _of(table: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows with these values."""
+    return table[(table[list(known)] == pd.Series(known)).all(axis=1)]
+
+
 def _parts(
     out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame, seen: pd.DataFrame
 ) -> Iterator[Part]:
-    table = table[table["metric"] != ""]
-    for (data, split), part in table.groupby(["data", "split"], observed=True, sort=False):
-        mine = summary[(summary["data"] == data) & (summary["split"] == split)]
-        cost = costs[costs["data"] == data]
+    every = list(blocks(table))
+    for known, part in every:
+        mine, cost = _of(summary, known), costs[costs["data"] == known["data"]]
         grape = mine[mine["model"].isin(part.loc[part["kind"] == "GRAPE", "model"])]
         figures = {"scores by condition": violin_figure(part, SHOWN)}
         if grape["model"].nunique() > 1:
             figures["GRAPE and its ablations"] = bar_figure(grape, ("rmse", "pcc_delta", "pcc_delta_de20"))
         figures["score and cost"] = cost_figure(mine, cost, "pcc_delta")
+        beside = [other for block, other in every if all(block[name] == known[name] for name in ("data", "split"))]
+        if part is max(beside, key=lambda other: other["model"].nunique()):
+            figures |= _of_predictions(out, part[part["seed"] == 0], mine)
         yield Part(
-            str(data),
-            str(split),
-            int(part["condition"].nunique()),
-            int(part["seed"].nunique()),
-            _by_model(mine, [*TABLE1, *(f"{name}_shared_control" for name in TABLE1[1:])]),
-            mine[mine["metric"] == "pcc_delta"].to_dict("records"),
-            _by_class(seen[(seen["data"] == data) & (seen["split"] == split) & (seen["metric"] == "pcc_delta")]),
-            figures | _of_predictions(out, f"{data}.{split}.000.", mine),
+            **known,
+            conditions=int(part["condition"].nunique()),
+            splits=int(part["seed"].nunique()),
+            table1=_by_model(mine, [*TABLE1, *(f"{name}_shared_control" for name in TABLE1[1:])]),
+            compared=mine[mine["metric"] == "pcc_delta"].to_dict("records"),
+            seen=_by_class(_of(seen, known | {"metric": "pcc_delta"})),
+            figures=figures,
         )
 
 
-def _of_predictions(out: Path, stem: str, summary: pd.DataFrame) -> dict[str, Figure]:
+def _of_predictions(out: Path, table: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Figure]:
     """Figures of seed 0: calibration, predicted against observed change, and GRAPE's graph and representation."""
-    found = {}
-    for path in sorted((out / "predictions").glob(f"{stem}*.h5ad")):
-        one = Predictions.read(path)
-        found[str(one.info["model"])] = one
+    jobs = table.drop_duplicates("model").set_index("model")["configuration"]
+    paths = {str(model): path for model, job in jobs.items() for path in (out / "predictions").glob(f"*.{job}.h5ad")}
+    score = summary[summary["metric"] == "pcc_delta"].set_index("model")["mean"].drop("GRAPE", errors="ignore")
+    best = score[score.index.isin(paths)].dropna().sort_values(ascending=False).index[:1]
+    found = {name: Predictions.read(paths[name]) for name in dict.fromkeys(["GRAPE", *best, "mean"]) if name in paths}
     if not found:
         return {}
-    score = summary[summary["metric"] == "pcc_delta"].set_index("model")["mean"]
-    best = score.drop("GRAPE", errors="ignore").reindex(list(found)).idxmax()
-    shown = [name for name in dict.fromkeys(["GRAPE", str(best), "mean"]) if name in found]
-    figures = {"calibration": calibration_figure({name: found[name] for name in shown})}
-    for name in shown[:2]:
+    figures = {"calibration": calibration_figure(found)}
+    for name in list(found)[:2]:
         for condition in found[name].conditions[:DRAWN]:
             figures[f"{name}, change by {condition}"] = change_figure(found[name], condition)
-    for folder in sorted((out / "models").glob(f"{stem}GRAPE.*")):
+    for folder in (out / "models").glob(f"*.{jobs.get('GRAPE', '-')}"):
         run = Run.load(folder)
         figures["features and learned representation"] = umap_figure(run.genes, _representations(run))
         edges = run.graph()

@@ -2,6 +2,9 @@
 
 Conditions are the sample: a condition is first averaged over the splits it appears in. Where conditions combine genes,
 the genes are resampled, since combinations that share one are not independent.
+
+What stands side by side has the same splits: where models have run on different seeds, a data set and kind of split has
+several blocks (see `blocks`), each a comparison of its own.
 """
 
 from __future__ import annotations
@@ -18,15 +21,29 @@ from grape_dgl.evaluation.ceiling import normalised
 from grape_dgl.evaluation.summary import resampled
 from grape_dgl.suite.spec import SIMPLE
 
-KEYS = ["data", "split", "metric"]
+BLOCK = ["data", "split", "block"]
 DRAWS = 2000
 FLOOR = ("control", "mean")
 CEILINGS = ["ceiling", "ceiling_bootstrap"]
 """Models that are none, see evaluation.ceiling."""
 
 
+def blocks(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """Scores in which every model has the same splits, with what ``BLOCK`` says of them.
+
+    Of each data set and kind of split, for each set of seeds that a model has run on: the models that have all of
+    these, on these. Block 0 has the most seeds. Rows of failed jobs are left out.
+    """
+    for (data, split), part in table[table["metric"] != ""].groupby(["data", "split"], observed=True, sort=False):
+        seeds = part.groupby("model", observed=True, sort=False)["seed"].agg(frozenset)
+        for number, chosen in enumerate(sorted(set(seeds), key=lambda one: (-len(one), sorted(one)))):
+            models = seeds.index[[chosen <= own for own in seeds]]
+            of_models = part[part["model"].isin(models) & part["seed"].isin(chosen)]
+            yield dict(zip(BLOCK, (data, split, number), strict=True)), of_models
+
+
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, split, metric and model.
+    """One row per data set, split, block, metric and model.
 
     Columns: ``mean`` with ``low`` and ``high`` (95 % bootstrap interval), ``n`` conditions, ``n_undefined`` scores and
     ``splits``; ``normalised``, where the suite has a noise ceiling: 0 for the better of ``control`` and ``mean``, 1 for
@@ -34,18 +51,21 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     (two-sided by the bootstrap, corrected over the models by Holm); ``best_simple``, the simple model that is best on
     average; ``rank``, averaged over conditions (1 is best). Failed jobs are not scores: see `costs`.
     """
-    scores = table[table["metric"] != ""]
-    rows = [row for _, part in scores.groupby(KEYS, observed=True, sort=False) for row in _compared(part)]
+    rows = [
+        known | row
+        for known, scores in blocks(table)
+        for metric, part in scores.groupby("metric", observed=True, sort=False)
+        for row in _compared(str(metric), part)
+    ]
     return pd.DataFrame(rows)
 
 
-def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The models on one data set, split and metric."""
+def _compared(metric: str, part: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """The models of one block and metric."""
     by_split = part.pivot_table(
         index=["condition", "seed"], columns="model", values="value", observed=True, dropna=False, sort=False
     )
     each = by_split.groupby("condition", observed=True).mean()
-    metric = str(part["metric"].iloc[0])
     way = card(metric)[0].best
     sign = -1.0 if way == "low" else 1.0
     kinds = part.drop_duplicates("model").set_index("model")["kind"]
@@ -60,15 +80,15 @@ def _compared(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
         values = each[model].dropna()
         mean, low, high, _ = _interval(values)
         of_model = part[part["model"] == model]
-        row = {name: part[name].iloc[0] for name in KEYS} | {
-            "model": model, "mean": mean, "low": low, "high": high, "n": len(values),
+        row = {
+            "metric": metric, "model": model, "mean": mean, "low": low, "high": high, "n": len(values),
             "n_undefined": int(of_model["value"].isna().sum()), "splits": int(of_model["seed"].nunique()),
             "rank": float(ranks[model]), "best_simple": best,
             "normalised": float(normalised(mean, floor, level.get("ceiling", np.nan), way)),
         }  # fmt: skip
         for name, reference in references.items():
             paired = pd.Series(dtype=float)
-            if reference and model != reference and model not in CEILINGS:  # on the splits that both have
+            if reference and model != reference and model not in CEILINGS:  # where both are defined
                 paired = (by_split[model] - by_split[reference]).groupby("condition", observed=True).mean().dropna()
             row |= dict(zip((name, f"{name}_low", f"{name}_high", f"{name}_p"), _interval(paired), strict=True))
         found[model] = row
@@ -103,17 +123,19 @@ def holm(p: Sequence[float]) -> np.ndarray:
 
 
 def by_seen(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set, split, class, metric and model: ``mean`` over ``n`` conditions.
+    """One row per data set, split, block, class, metric and model: ``mean`` over ``n`` conditions.
 
-    ``seen`` says how many targets of a test condition training has seen (``seen0``, ``seen1``, ...), or is the class of
-    a GEARS simulation split. A condition may be of another class on another split.
+    ``seen`` says how many targets of a test condition the other parts of the split contain (``seen0``, ``seen1``, ...),
+    or is the class of a GEARS simulation split. A condition may be of another class on another split.
     """
-    scores = table[(table["metric"] != "") & (table["seen"] != "")]
-    keys = ["data", "split", "seen", "metric", "model"]
-    each = scores.groupby([*keys, "condition"], observed=True, sort=False)["value"].mean().dropna()
-    return (
-        each.groupby(keys, observed=True, sort=False).agg(["mean", "size"]).rename(columns={"size": "n"}).reset_index()
-    )
+    keys = ["seen", "metric", "model"]
+    parts = []
+    for known, scores in blocks(table):
+        each = scores[scores["seen"] != ""].groupby([*keys, "condition"], observed=True, sort=False)["value"]
+        means = each.mean().dropna().groupby(keys, observed=True, sort=False).agg(["mean", "size"])
+        part = means.rename(columns={"size": "n"}).reset_index()
+        parts.append(part.assign(**known)[[*BLOCK, *part]])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*BLOCK, *keys, "mean", "n"])
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:

@@ -53,10 +53,11 @@ def test_what_is_written(out: Path) -> None:
     assert "small-condition-scores-by-condition.png" in figures and "small-condition-table1.csv" in figures
     table = pd.read_csv(out / "figures" / "small-condition-table1.csv").set_index("model")
     wanted = summary[(summary["model"] == "mean") & (summary["metric"] == "rmse")].iloc[0]
+    assert set(table.index) == {"control", "mean", "identity"}  # GRAPE has one split only: in the other block
     assert table.loc["mean", "rmse"] == pytest.approx(wanted["mean"])
-    lines = (out / "figures" / "small-condition.md").read_text().splitlines()
+    lines = (out / "figures" / "small-condition-block1.md").read_text().splitlines()
     assert len({line.count("|") for line in lines}) == 1 and len(lines) == 2 + summary["model"].nunique()
-    delta = summary[(summary["model"] == "identity") & (summary["metric"] == "pcc_delta")].iloc[0]
+    delta = summary[(summary["model"] == "identity") & (summary["metric"] == "pcc_delta")].iloc[1]
     (line,) = [line for line in lines if line.startswith("| identity |")]
     assert line.split(" | ")[1].startswith(f"{delta['mean']:.3f} [{delta['low']:.3f}, {delta['high']:.3f}]")
     assert f"{delta['minus_mean']:+.3f} [" in line

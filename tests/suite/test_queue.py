@@ -135,8 +135,9 @@ def test_a_signal_ends_the_workers_as_well(tmp_path: Path, number: signal.Signal
         "999",
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+    )  # fmt: skip
     assert process.stderr is not None
     said = ""
     while shown not in said and process.poll() is None:

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from grape_dgl.suite.jobs import COLUMNS
-from grape_dgl.suite.summary import by_seen, costs, holm, summarise
+from grape_dgl.suite.summary import blocks, by_seen, costs, holm, summarise
 
 
 def table(scores: dict[str, dict[tuple[str, int], float]], metric: str = "pcc_delta") -> pd.DataFrame:
@@ -29,16 +29,33 @@ def test_a_condition_counts_once() -> None:
     assert found["mean"] == 5.0 and found["n"] == 2 and found["splits"] == 3 and 2 <= found["low"] <= found["high"] <= 8
 
 
-def test_differences_are_paired_on_shared_splits() -> None:
-    """GRAPE ran on seed 0 only; its difference does not look at the mean's score on seed 1."""
+def test_what_is_compared_has_the_same_splits() -> None:
+    """GRAPE ran on seed 0 only: beside it stand the mean's scores on seed 0, those on both seeds in another block."""
     names = [f"c{i}" for i in range(30)]
     draw = np.random.default_rng(0).normal(size=30)
     mean = {(name, 0): float(value) for name, value in zip(names, draw, strict=True)}
     grape = {key: value + 0.5 for key, value in mean.items()}
     mean |= {(name, 1): 100.0 for name in names}
-    found = summarise(table({"mean": mean, "GRAPE": grape})).set_index("model").loc["GRAPE"]
-    assert found["minus_mean"] == pytest.approx(0.5) == found["minus_mean_low"] == found["minus_mean_high"]
-    assert found["minus_mean_p"] == pytest.approx(2 / 2001)
+    rows = table({"mean": mean, "GRAPE": grape})
+    found = summarise(rows).set_index(["block", "model"])
+    assert set(found.index) == {(0, "mean"), (1, "mean"), (1, "GRAPE")}
+    assert found.loc[(0, "mean"), ["mean", "splits"]].tolist() == [pytest.approx((draw.mean() + 100) / 2), 2]
+    assert found.loc[(1, "mean"), ["mean", "splits"]].tolist() == [pytest.approx(draw.mean()), 1]
+    row = found.loc[(1, "GRAPE")]
+    assert row["minus_mean"] == pytest.approx(0.5) == row["minus_mean_low"] == row["minus_mean_high"]
+    assert row["minus_mean_p"] == pytest.approx(2 / 2001)
+    seen = by_seen(rows.assign(seen="seen0")).set_index(["block", "model"])
+    assert seen["mean"].to_dict() == pytest.approx(found["mean"].to_dict())
+
+
+def test_blocks_are_the_sets_of_seeds_with_all_who_have_them() -> None:
+    ran = {"a": [0, 1, 2], "b": [0, 1, 2], "c": [0, 1], "d": [0, 2]}
+    rows = table({model: {("A", seed): 1.0 for seed in seeds} for model, seeds in ran.items()})
+    failed = rows.iloc[[0]].assign(model="c", seed=2, metric="", value=np.nan)
+    found = [
+        (known["block"], set(part["model"]), set(part["seed"])) for known, part in blocks(pd.concat([rows, failed]))
+    ]
+    assert found == [(0, {"a", "b"}, {0, 1, 2}), (1, {"a", "b", "c"}, {0, 1}), (2, {"a", "b", "d"}, {0, 2})]
 
 
 def test_interval_agrees_with_scipy() -> None:
