@@ -24,7 +24,7 @@ def markdown(summary: pd.DataFrame, costs: pd.DataFrame) -> str:
     for model, part in summary.groupby("model", sort=False):
         rows = part.set_index("metric")
         row: Any = rows.loc[lead]
-        line = [str(model), _interval(row["mean"], row["low"], row["high"])]
+        line = [str(model).replace("|", "\\|"), _interval(row["mean"], row["low"], row["high"])]
         for name in ("minus_mean", "minus_best_simple"):
             line += [_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], "+"), _number(row[f"{name}_p"])]
         for name in list(COLUMNS)[1:]:

@@ -26,7 +26,13 @@ def table(scores: dict[str, dict[tuple[str, int], float]], metric: str = "pcc_de
 def test_a_condition_counts_once() -> None:
     """A is tested three times and B once: the mean over conditions is 5, not the mean over rows (3.5)."""
     found = summarise(table({"mean": {("A", 0): 1.0, ("A", 1): 2.0, ("A", 2): 3.0, ("B", 0): 8.0}})).iloc[0]
-    assert found["mean"] == 5.0 and found["n"] == 2 and found["splits"] == 3 and 2 <= found["low"] <= found["high"] <= 8
+    assert (
+        found["mean"] == 5.0
+        and found["by_split"] == pytest.approx((4.5 + 2 + 3) / 3)
+        and found["n"] == 2
+        and found["splits"] == 3
+        and 2 <= found["low"] <= found["high"] <= 8
+    )
 
 
 def test_what_is_compared_has_the_same_splits() -> None:
