@@ -192,6 +192,7 @@ class Predictions:
         def cut(matrix: np.ndarray) -> np.ndarray:
             return matrix[list(rows)][:, columns]
 
+        beside: dict[str, Any] = {name: cut(m) for name in BESIDE if (m := getattr(self, name)) is not None}
         return dataclasses.replace(
             self,
             conditions=tuple(self.conditions[i] for i in rows),
@@ -199,7 +200,7 @@ class Predictions:
             change=cut(self.change),
             control=self.control[columns],
             expected=cut(self.expected),
-            **{name: None if (matrix := getattr(self, name)) is None else cut(matrix) for name in BESIDE},
+            **beside,
             split=tuple(self.split[i] for i in rows),
             n_cells=self.n_cells[list(rows)],
             de_genes=tuple(self.de_genes[i] for i in rows),
