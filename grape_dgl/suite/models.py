@@ -147,8 +147,11 @@ class GrapeModel(Model):
         cache = self._bench.cache / "features"
         priors = [read_prior(one, screen, control) for one in self._priors]
         self._run = train(screen, self._folder, self._config, split, control, priors=priors, cache=cache, force=True)
-        if json.loads((self._folder / "metrics.json").read_text(encoding="utf-8"))["interrupted"]:
+        report = json.loads((self._folder / "metrics.json").read_text(encoding="utf-8"))
+        if report["interrupted"]:
             raise KeyboardInterrupt  # a training cut short is no result
+        spent = report["seconds"]
+        self.seconds = spent["total"] - spent["baselines"] - spent["score"]  # which the other models do not have
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
         return self._run.predict(conditions).change
