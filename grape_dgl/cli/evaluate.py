@@ -41,6 +41,7 @@ log = logging.getLogger("grape_dgl")
     metavar="NAME",
     help="Score only this, such as pcc_delta_de20 (all are in docs/metrics.md). Repeatable.",
 )
+@click.option("--cells", "of_cells", is_flag=True, help="PREDICTIONS holds predicted cells, not means.")
 @click.option(
     "--export",
     type=click.Choice(["cell-eval"]),
@@ -54,6 +55,7 @@ def command(
     seed: int | None,
     exclude_targets: bool,
     metrics: tuple[str, ...],
+    of_cells: bool,
     export: str | None,
     out: Path | None,
     force: bool,
@@ -64,6 +66,10 @@ def command(
 
     PREDICTIONS is a predictions.h5ad of ours, or any .h5ad with one row per condition (obs_names), one column per gene
     (var_names) and predicted mean expression in X. Read --truth with the flags of the training run.
+
+    --cells: PREDICTIONS has one row per predicted cell, with its condition in obs["condition"] and log1p expression in
+    X. Their means are scored, and beside these the energy distance and MMD of samples of equal size from the observed
+    cells: of the predicted cells, of control cells, and of other cells of the condition (ceiling).
 
     --export cell-eval writes real.h5ad and predicted.h5ad, which cell-eval scores as they are, with the reference half
     of the real control cells in the one and the model's half in the other. A predicted cell is a control cell of the
@@ -77,13 +83,16 @@ def command(
       grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad
       grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad --json -o metrics.csv
       grape-dgl evaluate run/predictions.h5ad --truth screen.h5ad --export cell-eval -o pair
+      grape-dgl evaluate cells.h5ad --cells --truth screen.h5ad
     """
     import numpy as np
+    import pandas as pd
 
     from grape_dgl.evaluation.catalogue import check_names
     from grape_dgl.evaluation.cell_eval import PREDICTED, REAL, cell_eval_pair, write_pair
+    from grape_dgl.evaluation.cells import cell_scores, pseudobulks, read_cells
     from grape_dgl.evaluation.evaluate import evaluate, summary
-    from grape_dgl.evaluation.predictions import Predictions
+    from grape_dgl.evaluation.predictions import Predictions, spelled
     from grape_dgl.writing import write_beside
 
     if export is not None and out is None:
@@ -91,7 +100,8 @@ def command(
     check_names(metrics)
     if out is not None:
         check_output(out, force, "" if export else ".csv")
-    given = Predictions.read(predictions)
+    cells = read_cells(predictions) if of_cells else None
+    given = Predictions.read(predictions) if cells is None else Predictions.from_anndata(pseudobulks(cells))
     screen = load_screen(data=truth, **options)
     seed = _seed(seed, given.info.get("seed"))
     control = screen.control_halves(seed)
@@ -108,12 +118,19 @@ def command(
         screen, control, changes, scored.conditions, seed, exclude_targets=exclude_targets, metrics=metrics or None
     )
     scores = summary(table)
+    if cells is not None:
+        labels = {name: label for label in given.conditions if (name := spelled(label, screen)) in scored.conditions}
+        distances = cell_scores(screen, control, cells, labels, predictions.stem, seed)
+        scores["cells"] = summary(distances)
+        table = pd.concat([table, distances], ignore_index=True)
     if out is not None:
         write_beside(out, lambda beside: table.to_csv(beside, index=False))
     if as_json:
         echo_json({**scores, "seed": seed})
     else:
         click.echo(as_text(scores))
+        if cells is not None:
+            click.echo(as_text(scores["cells"]))
 
 
 def as_text(scores: Mapping[str, Any]) -> str:

@@ -163,7 +163,7 @@ class Predictions:
         if len(column) > len(symbols):
             log.info("%d predicted genes are not measured in the data and are left out", len(column) - len(symbols))
         genes = [column[gene] for gene in symbols]
-        names = [_spelled(condition, screen) for condition in self.conditions]
+        names = [spelled(condition, screen) for condition in self.conditions]
         rows = [i for i, name in enumerate(names) if name in screen.conditions]
         if not rows:
             raise DataError(
@@ -207,7 +207,7 @@ class Predictions:
         )
 
 
-def _spelled(condition: str, screen: Screen) -> str:
+def spelled(condition: str, screen: Screen) -> str:
     """The canonical name, or the name as it stands where it cannot be one of the screen's conditions."""
     if condition in screen.conditions:
         return condition

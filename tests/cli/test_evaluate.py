@@ -165,3 +165,31 @@ def test_errors_are_one_line(
     said = capsys.readouterr()
     assert said.out == ""
     assert re.search(message, said.err)
+
+
+def test_predicted_cells_are_scored_by_their_means_and_as_cells(
+    truth: Path, screen: Screen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Labels as the file of the truth spells them; the means are those of a file of means."""
+    draw = np.random.default_rng(3)
+    labels = np.repeat(["G1+G0", "G2+ctrl"], 25)
+    x = draw.gamma(2.0, 0.5, (50, 30)).astype(np.float32)
+    cells = ad.AnnData(x, pd.DataFrame({"condition": labels}, index=[f"c{i}" for i in range(50)]))
+    cells.var_names = [f"G{i}" for i in range(30)]
+    cells.write_h5ad(tmp_path / "mine.h5ad")
+    out = tmp_path / "scores.csv"
+    assert (
+        main(["evaluate", str(tmp_path / "mine.h5ad"), "--cells", "--truth", str(truth), "--json", "-o", str(out)]) == 0
+    )
+    scores = json.loads(capsys.readouterr().out)
+    control = screen.control_halves(0)
+    base = screen.control_mean(control.model)
+    change = np.stack([x[labels == label].mean(axis=0) - base for label in ("G1+G0", "G2+ctrl")])
+    wanted = summary(evaluate(screen, control, {"mine": change}, ["G0+G1", "G2"]))
+    assert scores["test"]["mine"] == pytest.approx(wanted["test"]["mine"], rel=1e-5)
+    assert set(scores["cells"]["test"]) == {"mine", "control", "ceiling"}
+    table = pd.read_csv(out)
+    distances = table[table["metric"] == "e_distance"].pivot_table(index="condition", columns="model", values="value")
+    assert list(distances.index) == ["G0+G1", "G2"] and (distances["mine"] > distances["ceiling"]).all()
+    assert main(["evaluate", str(tmp_path / "mine.h5ad"), "--cells", "--truth", str(truth)]) == 0
+    assert "ceiling" in capsys.readouterr().out
