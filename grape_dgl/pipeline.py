@@ -34,7 +34,6 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
-from grape_dgl.training.fit import fit
 from grape_dgl.training.interruption import Interruption
 from grape_dgl.writing import replacing, write_beside, write_json, write_text
 
@@ -67,6 +66,8 @@ def train(
     features. Ctrl-C ends the training after the epoch in hand and the run is written all the same. A run that is in
     ``out`` is replaced with ``force`` only, and stays where the training fails.
     """
+    from grape_dgl.training.fit import fit  # brings lightning, which takes seconds
+
     config = Config() if config is None else config
     out = Path(out)
     if not force and (out / "config.toml").exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
 import re
 import shutil
@@ -11,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,10 @@ from grape_dgl.errors import DataError, GrapeError
 from grape_dgl.evaluation.ceiling import ceiling
 from grape_dgl.evaluation.evaluate import evaluate
 from grape_dgl.evaluation.predictions import Predictions
-from grape_dgl.pipeline import observed_beside, peak_memory_mb, versions
+from grape_dgl.pipeline import observed_beside, peak_memory_mb
 from grape_dgl.suite.models import Bench, make_model
-from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite, fingerprint
+from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite, fingerprint, in_file_name
+from grape_dgl.suite.versions import row_versions
 from grape_dgl.writing import write_beside, write_text
 
 log = logging.getLogger("grape_dgl")
@@ -55,7 +55,7 @@ class Job:
     def name(self) -> str:
         """Of its files: readable, and its own."""
         words = (self.data.name, self.split.kind, f"{self.seed:03d}", self.model.name, self.fingerprint)
-        return ".".join(re.sub(r"[^\w+-]+", "-", word) for word in words)
+        return ".".join(map(in_file_name, words))
 
     def result(self, out: Path) -> Path:
         """File of its rows, which is there when it is done."""
@@ -67,16 +67,20 @@ class Job:
         return {**known, "seed": self.seed, "configuration": self.fingerprint, **values}
 
 
-def jobs_of(suite: Suite) -> list[Job]:
-    """Seed by seed, so that what an unfinished suite has done compares all models on the same splits."""
-    found = []
+def jobs_of(suite: Suite, files: Mapping[str, str] | None = None) -> list[Job]:
+    """Seed by seed, so that what an unfinished suite has done compares all models on the same splits.
+
+    ``files``: what names of the catalog stand for (:func:`catalog_files`); their content is part of the fingerprint.
+    """
+    found, files = [], files or {}
     for seed in range(suite.seeds):
         for data in suite.data:
             for kind in suite.splits:
                 for model in suite.models:
                     if (model.seeds is None or seed < model.seeds) and (not model.data or data.name in model.data):
                         split = SplitConfig(kind=kind)
-                        parts = (data, model.kind, model.options, split, seed, suite.exclude_targets)
+                        known = replace(data, path=files.get(data.path, data.path))
+                        parts = (known, model.kind, model.options, split, seed, suite.exclude_targets)
                         found.append(Job(data, model, split, seed, suite.exclude_targets, fingerprint(*parts)))
     return found
 
@@ -103,8 +107,10 @@ def run_job(job: Job, bench: Bench, out: Path) -> None:
 
 
 def write_failure(job: Job, out: Path, reason: str) -> None:
-    """The one row of a job that failed."""
-    _write(pd.DataFrame([job.row(condition="", metric="", reason=reason)]), job.result(out))
+    """The one row of a job that failed; a result that is there stays."""
+    if not job.result(out).is_file():
+        row = job.row(condition="", metric="", reason=reason, versions=row_versions())
+        _write(pd.DataFrame([row]), job.result(out))
 
 
 def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
@@ -116,6 +122,8 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     if job.model.kind == "ceiling":
         return _rows(job, split, ceiling(screen, control, split.test, job.seed, **how), tuned="nothing", trials=0)
     bench.features  # noqa: B018  read before the clock starts, as every model may use them
+    if job.model.kind == "GRAPE":
+        import grape_dgl.training.fit  # noqa: F401  likewise: seconds of imports
     gc.collect()
     _reset_peak()
     started = time.monotonic()
@@ -137,7 +145,7 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
 
 def _rows(job: Job, split: Split, scores: pd.DataFrame, **values: Any) -> pd.DataFrame:
     """Scores as rows of the long table."""
-    known = job.row(**values, versions=json.dumps(versions(), sort_keys=True))
+    known = job.row(**values, versions=row_versions())
     known["seen"] = [split.classes.get(name, "") for name in scores["condition"]]
     return scores.assign(**{name: value for name, value in known.items() if name != "model"})
 

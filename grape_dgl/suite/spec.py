@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +17,10 @@ from typing import Any, get_args
 from pooch import file_hash
 
 from grape_dgl.config import SplitKind, read_toml
-from grape_dgl.data.catalog import CATALOG
-from grape_dgl.errors import ConfigError, did_you_mean
+from grape_dgl.data.catalog import CATALOG, resolve
+from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
+
+log = logging.getLogger("grape_dgl")
 
 KINDS = (
     *("control", "mean", "additive", "linear", "neighbours"),
@@ -109,6 +112,14 @@ class Suite:
             twice = [name for name, number in Counter(one.name for one in names).items() if number > 1]
             if twice:
                 raise ConfigError(f"{where}: two entries are called '{twice[0]}'; give each {what} its own name")
+            files: dict[str, str] = {}
+            for one in names:
+                other = files.setdefault(in_file_name(one.name).casefold(), one.name)
+                if other != one.name:
+                    raise ConfigError(
+                        f"{where}: '{other}' and '{one.name}' would share their files; give each {what} a name that "
+                        "differs in letters, digits, '+', '-' or '_'"
+                    )
         kinds = [kind for kind in get_args(SplitKind) if kind != "custom"]
         for kind in self.splits:
             if kind not in kinds:
@@ -122,18 +133,38 @@ class Suite:
                     raise ConfigError(f"{where}: model '{model.name}' names no data set: '{name}'")
 
 
+def in_file_name(word: str) -> str:
+    """``word`` with '-' for what does not belong in the name of a file."""
+    return re.sub(r"[^\w+-]+", "-", word)
+
+
+def catalog_files(suite: Suite, cache: Path) -> dict[str, str]:
+    """Names of the catalog in ``suite`` that stand for a file, and its absolute path in ``cache``.
+
+    It is downloaded where it is missing; where that fails, the name says so, and each job will say why.
+    """
+    found = {}
+    for name in {data.path for data in suite.data if data.path in CATALOG and CATALOG[data.path].file}:
+        try:
+            found[name] = str(resolve(name, cache=cache).path.absolute())
+        except DownloadError as error:
+            log.warning("%s", error)
+            found[name] = f"{name} (not there)"
+    return found
+
+
 def fingerprint(*parts: Any) -> str:
     """16 hex digits of what decides a result; a file or folder that was found counts by content, not by place."""
     plain = [_plain(part, _content) for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def described(suite: Suite) -> dict[str, Any]:
+def described(suite: Suite, catalog: Mapping[str, str]) -> dict[str, Any]:
     """``suite`` as JSON values with short names of its files, and ``files``: their sha256 by that name.
 
-    Of a folder: of the names and sums of its files.
+    Of a folder: of the names and sums of its files. ``catalog``: see :func:`catalog_files`.
     """
-    files: dict[str, str] = {}
+    files = {name: file_hash(path) for name, path in catalog.items() if Path(path).is_file()}
 
     def short(path: str) -> str:
         name = "/".join(Path(path).parts[-2:])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +20,13 @@ import grape_dgl
 from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.protocol import training_changes
 from grape_dgl.config import SplitConfig
+from grape_dgl.errors import GrapeError
 from grape_dgl.evaluation.evaluate import evaluate
+from grape_dgl.suite import lock, queue
 from grape_dgl.suite.benchmark import benchmark
-from grape_dgl.suite.jobs import collect, failures, jobs_of
-from grape_dgl.suite.queue import run_jobs
+from grape_dgl.suite.jobs import collect, failures, jobs_of, write_failure
 from grape_dgl.suite.spec import Suite
+from suite.dying_workers import die_around_the_report
 from suite.small_suite import SUITE, write_suite
 
 PLAIN = ["model", "data", "split", "seed", "condition", "seen", "metric", "value", "reason"]
@@ -33,6 +37,9 @@ PLAIN = ["model", "data", "split", "seed", "condition", "seen", "metric", "value
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Suite, Path]:
     folder = tmp_path_factory.mktemp("suite")
     suite = Suite.read(write_suite(folder))
+    for leftover in ("models/.x.0-before-abc/model/.part-1-x", "jobs/.part-1-x.parquet", "models/x/.part-1-x"):
+        (folder / "out" / leftover).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "out" / leftover).touch()
     benchmark(suite, folder / "out", folder / "cache", workers=2)
     return suite, folder / "out"
 
@@ -61,14 +68,57 @@ def test_a_job_that_fails_is_a_row_with_its_reason(done: tuple[Suite, Path]) -> 
     assert set(pd.read_csv(out / "summary.csv")["model"]) == {"control", "mean", "identity"}
 
 
-def test_what_is_done_is_not_done_again(done: tuple[Suite, Path], tmp_path: Path) -> None:
+def test_what_killed_jobs_left_is_removed(done: tuple[Suite, Path]) -> None:
+    _, out = done
+    assert (out / "models").is_dir()
+    assert not [path for path in out.rglob("*") if "-before-" in path.name or path.name.startswith(".part-")]
+
+
+def test_what_is_done_is_not_done_again(done: tuple[Suite, Path]) -> None:
     suite, out = done
     files = {path: path.stat().st_mtime_ns for path in (out / "jobs").iterdir()}
-    benchmark(suite, out, tmp_path)
+    benchmark(suite, out, out.parent / "cache")
     assert files == {path: path.stat().st_mtime_ns for path in (out / "jobs").iterdir()}
-    benchmark(suite, out, tmp_path, retry=True)
+    benchmark(suite, out, out.parent / "cache", retry=True)
     again = {path.name.split(".")[3] for path in (out / "jobs").iterdir() if path.stat().st_mtime_ns != files[path]}
     assert again == {"go"}
+
+
+def test_one_command_at_a_time(done: tuple[Suite, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, _ = done
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
+    with lock.locked(tmp_path):
+        with pytest.raises(GrapeError, match="another benchmark works in .*; wait .* another --out"):
+            benchmark(suite, tmp_path, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [lock.LOCK]
+    with lock.locked(tmp_path):
+        pass
+
+
+def test_a_failure_does_not_replace_a_result(done: tuple[Suite, Path]) -> None:
+    suite, out = done
+    job = jobs_of(suite)[0]
+    before = job.result(out).read_bytes()
+    write_failure(job, out, "too late")
+    assert job.result(out).read_bytes() == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_worker_that_dies_around_its_report_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The results are those that the workers wrote; for each job after them another is hired."""
+    jobs = jobs_of(dataclasses.replace(Suite.read(write_suite(tmp_path)), seeds=3))
+    jobs = [job for job in jobs if job.model.name == "mean"]
+
+    def seen_late(worker: queue._Worker, died: Callable[[queue._Worker], str] = queue._died) -> str:
+        said = died(worker)
+        worker.process.join()
+        return said
+
+    monkeypatch.setattr(queue, "work", die_around_the_report)
+    monkeypatch.setattr(queue, "_died", seen_late)
+    with lock.locked(tmp_path) as held:
+        queue.run_jobs(jobs, tmp_path, tmp_path, held)
+    assert [job.result(tmp_path).read_text(encoding="ascii") for job in jobs] == ["0", "1", "2"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -85,8 +135,10 @@ def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
     )
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tmp_path), before]))
+    jobs = [job for job in jobs_of(suite) if job.model.name == "killer"][:1]
     try:
-        run_jobs(jobs_of(suite)[:1], tmp_path / "out", tmp_path)
+        with lock.locked(tmp_path / "out") as held:
+            queue.run_jobs(jobs, tmp_path / "out", tmp_path, held)
     finally:
         os.environ["PYTHONPATH"] = before
     (row,) = failures(collect(jobs_of(suite), tmp_path / "out"))
@@ -95,45 +147,42 @@ def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[Suite, Path], tmp_path: Path) -> None:
-    """SIGKILL to the command and its workers; a finished job is never lost and never done twice."""
+    """SIGKILL to the command and its workers, or to it alone; no finished job is lost, and no worker stays."""
     suite, out = done
     wanted = pd.read_parquet(out / "results.parquet")[PLAIN].astype(str)
-    toml = write_suite(tmp_path)
-    command = [sys.executable, "-m", "grape_dgl", "benchmark", str(toml), "-o", str(tmp_path / "out"), "-q"]
-    draw, finished = random.Random(0), set[Path]()
-    for _ in range(3):
+    command = command_of(write_suite(tmp_path), out.parent / "cache")
+    jobs = tmp_path / "out" / "jobs"
+    draw, finished = random.Random(0), dict[Path, bytes]()
+    for alone in (True, False, True):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path
         )
-        started = time.monotonic()
-        while not (tmp_path / "out" / "jobs").is_dir() and process.poll() is None and time.monotonic() - started < 60:
-            time.sleep(0.05)
+        count = len(finished)
+        while len(list(jobs.glob("*.parquet"))) == count and process.poll() is None:
+            time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.8))
-        process.kill()
+        process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        now = set((tmp_path / "out" / "jobs").glob("*.parquet"))
-        assert finished <= now and all(len(pd.read_parquet(path)) for path in now)
+        if count:  # the first time, the next command is there before the workers are gone
+            assert_ended(process.pid)
+        now = {path: path.read_bytes() for path in jobs.glob("*.parquet")}
+        assert finished.items() <= now.items() and all(len(pd.read_parquet(path)) for path in now)
         finished = now
-    assert subprocess.run(command, check=True, capture_output=True, cwd=tmp_path).returncode == 0
+    again = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True)
+    assert again.returncode == 0, again.stderr
+    assert finished.items() <= {path: path.read_bytes() for path in jobs.glob("*.parquet")}.items()
     found = pd.read_parquet(tmp_path / "out" / "results.parquet")[PLAIN].astype(str)
     pd.testing.assert_frame_equal(found, wanted)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code", "shown"), [(signal.SIGINT, 130, "0/3996"), (signal.SIGTERM, 143, "1/3996")])
-def test_a_signal_ends_the_workers_as_well(tmp_path: Path, number: signal.Signals, code: int, shown: str) -> None:
+def test_a_signal_ends_the_workers_as_well(
+    done: tuple[Suite, Path], tmp_path: Path, number: signal.Signals, code: int, shown: str
+) -> None:
     """To the whole group, as a terminal does; no process is left and none complains."""
-    command = [
-        sys.executable,
-        "-m",
-        "grape_dgl",
-        "benchmark",
-        str(write_suite(tmp_path)),
-        "-o",
-        "out",
-        "--seeds",
-        "999",
-    ]
+    _, out = done
+    command = [*command_of(write_suite(tmp_path), out.parent / "cache")[:-1], "--seeds", "999"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
@@ -146,7 +195,20 @@ def test_a_signal_ends_the_workers_as_well(tmp_path: Path, number: signal.Signal
     said += process.communicate(timeout=60)[1]
     assert process.returncode == code, said
     assert "Traceback" not in said
+    assert_ended(process.pid)
+
+
+def command_of(suite: Path, cache: Path) -> list[str]:
+    """The command, into the folder ``out`` where it runs; what was encoded before is in ``cache``."""
+    return [
+        *(sys.executable, "-m", "grape_dgl", "benchmark", str(suite)),
+        *("-o", "out", "--cache", str(cache), "-q"),
+    ]
+
+
+def assert_ended(group: int) -> None:
+    """No process of the group is left; the one of multiprocessing that cleans up is the last to go."""
     with pytest.raises(ProcessLookupError):
-        for _ in range(100):  # the process of multiprocessing that cleans up is the last to go
-            os.killpg(process.pid, 0)
+        for _ in range(100):
+            os.killpg(group, 0)
             time.sleep(0.2)
