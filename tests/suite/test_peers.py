@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from grape_dgl.data.splits import Split
 from grape_dgl.errors import ConfigError, GrapeError, ModelError
 from grape_dgl.suite import peer_environment
 from grape_dgl.suite.peer_environment import base_python, interpreter, make_environment
-from grape_dgl.suite.peer_process import ending, run_logged
+from grape_dgl.suite.peer_process import ending, last_line, run_logged
 from grape_dgl.suite.peers import Peer, PeerModel
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +51,10 @@ flags = list(zip(sys.argv[1::2], sys.argv[2::2]))
 given = {flag: value for flag, value in flags if flag != "--set"}
 chosen = dict(value.split("=", 1) for flag, value in flags if flag == "--set")
 """
+LONG = 120
+"""Seconds that nothing here takes."""
+MB = 2**20
+SLEEP = f'open(chosen["pid"], "w").write(str(os.getpid())); time.sleep({LONG})\n'
 COPY = 'shutil.copy(chosen["made"], given["--out"])\n'
 
 
@@ -83,9 +88,18 @@ def made(tmp_path: Path, change: Callable[[ad.AnnData], ad.AnnData | None] = lam
     return path
 
 
+def written(path: Path) -> int:
+    """The number in a file, once it is there."""
+    for _ in range(1200):
+        if path.exists() and (text := path.read_text()):
+            return int(text)
+        time.sleep(0.05)
+    raise AssertionError(f"nothing in '{path}' after a minute")
+
+
 def gone(process: int) -> bool:
-    """Whether a process has ended, within ten seconds; one that nobody waited for counts."""
-    for _ in range(200):
+    """Whether a process has ended, within a minute; one that nobody waited for counts."""
+    for _ in range(1200):
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
         except (FileNotFoundError, ProcessLookupError):
@@ -204,7 +218,7 @@ def test_arguments_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("raise ValueError('no such\\tgene')", r"ended with code 1: ValueError: no such gene"),
         ("sys.exit(3)", "ended with code 3: it said nothing"),
         ("os.kill(os.getpid(), signal.SIGKILL)", r"was ended by SIGKILL \(out of memory\?\)"),
-        ("time.sleep(600)", "was stopped at its time limit of 2 s"),
+        ("time.sleep(120)", "was stopped at its time limit of 2 s"),
         ("", "finished, but no 'predictions.h5ad' was written"),
         ("open(given['--out'], 'w').write('nonsense')", r"finished, but '.*predictions.h5ad' is no .h5ad file"),
     ],
@@ -257,7 +271,7 @@ def test_predictions_that_are_not_what_was_asked_for(
 
 
 def test_nothing_of_a_late_peer_is_left_running(tmp_path: Path) -> None:
-    child = 'child = subprocess.Popen(["sleep", "600"]); open(chosen["pid"], "w").write(str(child.pid)); child.wait()\n'
+    child = 'child = subprocess.Popen(["sleep", "120"]); open(chosen["pid"], "w").write(str(child.pid)); child.wait()\n'
     with pytest.raises(ModelError, match="time limit"):
         tiny(tmp_path, child, settings={"pid": tmp_path / "pid"}, time_limit=6).fit(SCREEN, SPLIT, CONTROL)
     assert gone(int((tmp_path / "pid").read_text()))
@@ -265,17 +279,59 @@ def test_nothing_of_a_late_peer_is_left_running(tmp_path: Path) -> None:
 
 def test_nothing_of_an_interrupted_run_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
+    wait = subprocess.Popen.wait
 
-    def interrupt(process: int, options: int) -> Any:
-        started.append(process)
+    def interrupt(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is None:
+            return wait(process)
+        started.extend([process.pid, written(tmp_path / "pid")])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "wait4", interrupt)
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        tiny(tmp_path, "time.sleep(600)\n").fit(SCREEN, SPLIT, CONTROL)
-    assert gone(started[0])
+        tiny(tmp_path, SLEEP, settings={"pid": tmp_path / "pid"}).fit(SCREEN, SPLIT, CONTROL)
+    assert all(gone(process) for process in started)
     assert not list(tmp_path.glob("tiny-*"))
+
+
+def test_a_peer_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    """SIGKILL, as by the queue or the system when memory is out: nobody is left to end the peer."""
+    sleeper = f"import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({LONG})"
+    worker = subprocess.Popen([sys.executable, "-c", (
+        "import sys; from pathlib import Path; from grape_dgl.suite.peer_process import run_logged\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        f"run_logged([sys.executable, '-c', {sleeper!r}], here / 'log', folder=here, environment={{}}, time_limit={LONG})"
+    )], cwd=ROOT)  # fmt: skip
+    peer = written(tmp_path / "pid")
+    os.kill(peer, 0)
+    worker.kill()
+    assert worker.wait() == -signal.SIGKILL
+    assert gone(peer)
+
+
+def test_the_memory_is_that_of_the_program_and_its_children(tmp_path: Path) -> None:
+    """Not that of the process that starts it, which holds 500 MB here."""
+    held = np.ones(500 * MB, dtype=np.uint8)
+
+    def peak(code: str) -> float:
+        done = run_logged(
+            [sys.executable, "-c", code], tmp_path / "log", folder=tmp_path, environment={}, time_limit=LONG
+        )
+        assert done.code == 0 and done.peak_memory_mb is not None
+        return done.peak_memory_mb
+
+    holds = f"held = b'1' * (300 * {MB})"
+    assert 1 < peak("") < 200
+    assert 300 < peak(holds) < 450
+    assert 300 < peak(f'import subprocess, sys; subprocess.run([sys.executable, "-c", "{holds}"], check=True)') < 450
+    assert held[-1] == 1
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    done = run_logged([str(tmp_path / "none")], tmp_path / "log", folder=tmp_path, environment={}, time_limit=LONG)
+    assert (done.code, done.peak_memory_mb, done.in_time) == (1, None, True)
+    assert "No such file" in last_line(tmp_path / "log")
 
 
 def test_words_for_an_end() -> None:
