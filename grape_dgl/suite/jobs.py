@@ -84,7 +84,8 @@ def jobs_of(suite: Suite) -> list[Job]:
 def run_job(job: Job, bench: Bench, out: Path) -> None:
     """Fit, predict, score and write the rows. A failure of the model or its input is a row that says why.
 
-    Predictions are kept for seed 0, and what the model wrote, for the report.
+    Predictions are kept for seed 0, and what the model wrote, for the report; of a failure too, as its reason may name
+    a log.
     """
     folder = out / "models" / job.name
     try:
@@ -96,9 +97,8 @@ def run_job(job: Job, bench: Bench, out: Path) -> None:
             write_text(job.result(out).with_suffix(".log"), trace)
         write_failure(job, out, " ".join(reason.split()))
         return
-    finally:
-        if job.seed:
-            shutil.rmtree(folder, ignore_errors=True)
+    if job.seed:
+        shutil.rmtree(folder, ignore_errors=True)
     _write(table, job.result(out))
 
 
@@ -131,13 +131,18 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
         )  # fmt: skip
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
     scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
-    spent = getattr(model, "seconds", None) or seconds
-    return _rows(job, split, scores, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
+    notes = getattr(model, "notes", {})
+    said = zip(scores["reason"], scores["condition"].map(notes.get), strict=True)
+    scores["reason"] = ["; ".join(filter(None, words)) for words in said]
+    spent, used = getattr(model, "seconds", None) or seconds, getattr(model, "versions", None)
+    return _rows(job, split, scores, used, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
 
 
-def _rows(job: Job, split: Split, scores: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Scores as rows of the long table."""
-    known = job.row(**values, versions=json.dumps(versions(), sort_keys=True))
+def _rows(
+    job: Job, split: Split, scores: pd.DataFrame, used: Mapping[str, str] | None = None, **values: Any
+) -> pd.DataFrame:
+    """Scores as rows of the long table; ``used``: the versions of a model that runs elsewhere."""
+    known = job.row(**values, versions=json.dumps(used or versions(), sort_keys=True))
     known["seen"] = [split.classes.get(name, "") for name in scores["condition"]]
     return scores.assign(**{name: value for name, value in known.items() if name != "model"})
 
