@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from grape_dgl.baselines.protocol import training_changes
 from grape_dgl.config import SplitConfig
@@ -32,7 +34,7 @@ from grape_dgl.writing import write_beside, write_text
 log = logging.getLogger("grape_dgl")
 
 COLUMNS = ("model", "kind", "data", "split", "seed", "condition", "seen", "metric", "value", "reason", "seconds",
-           "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
+           "threads", "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
 """Of the long table. A failed job is one row without condition and metric, its reason in ``reason``."""
 WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "tuned", "configuration",
          "versions")  # fmt: skip
@@ -88,7 +90,8 @@ def jobs_of(suite: Suite, files: Mapping[str, str] | None = None) -> list[Job]:
 def run_job(job: Job, bench: Bench, out: Path) -> None:
     """Fit, predict, score and write the rows. A failure of the model or its input is a row that says why.
 
-    Predictions are kept for seed 0, and what the model wrote, for the report.
+    Predictions are kept for seed 0, and what the model wrote, for the report; of a failure too, as its reason may name
+    a log.
     """
     folder = out / "models" / job.name
     try:
@@ -100,9 +103,8 @@ def run_job(job: Job, bench: Bench, out: Path) -> None:
             write_text(job.result(out).with_suffix(".log"), trace)
         write_failure(job, out, " ".join(reason.split()))
         return
-    finally:
-        if job.seed:
-            shutil.rmtree(folder, ignore_errors=True)
+    if job.seed:
+        shutil.rmtree(folder, ignore_errors=True)
     _write(table, job.result(out))
 
 
@@ -139,13 +141,19 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
         )  # fmt: skip
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
     scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
-    spent = getattr(model, "seconds", None) or seconds
-    return _rows(job, split, scores, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
+    notes = getattr(model, "notes", {})
+    said = zip(scores["reason"], scores["condition"].map(notes.get), strict=True)
+    scores["reason"] = ["; ".join(filter(None, words)) for words in said]
+    spent, used = getattr(model, "seconds", None) or seconds, getattr(model, "versions", None)
+    return _rows(job, split, scores, used, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
 
 
-def _rows(job: Job, split: Split, scores: pd.DataFrame, **values: Any) -> pd.DataFrame:
-    """Scores as rows of the long table."""
-    known = job.row(**values, versions=row_versions())
+def _rows(
+    job: Job, split: Split, scores: pd.DataFrame, used: Mapping[str, str] | None = None, **values: Any
+) -> pd.DataFrame:
+    """Scores as rows of the long table; ``used``: the versions of a model that runs elsewhere."""
+    own = json.dumps(used, sort_keys=True) if used else row_versions()
+    known = job.row(**values, threads=torch.get_num_threads(), versions=own)
     known["seen"] = [split.classes.get(name, "") for name in scores["condition"]]
     return scores.assign(**{name: value for name, value in known.items() if name != "model"})
 

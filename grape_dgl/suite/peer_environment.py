@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def base_python(constraint: str) -> tuple[Path, str]:
     tried = []
     for name in (sys.executable, *(f"python3.{minor}" for minor in reversed(_VERSIONS))):
         found = shutil.which(name)
-        version = _version(found) if found else ""
+        version = python_version(found) if found else ""
         if found and allowed.contains(version):
             return Path(found), ".".join(version.split(".")[:2])
         tried += [version] * bool(version)
@@ -47,11 +48,16 @@ def base_python(constraint: str) -> tuple[Path, str]:
     )
 
 
-def _version(python: str) -> str:
+def python_version(python: str) -> str:
     """``"3.11.7"``, or "" where the file is no working interpreter (a shim of pyenv, say)."""
     ask = "import platform; print(platform.python_version())"
     done = subprocess.run([python, "-I", "-c", ask], capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def pinned(requirements: Path) -> dict[str, str]:
+    """{package: version} of the lines ``package==version``."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", requirements.read_text(encoding="utf-8"), re.M))
 
 
 def environment_folder(cache: Path, name: str, requirements: Path, version: str) -> Path:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from grape_dgl.errors import ModelError
 
+LAUNCHER = Path(__file__).with_name("peer_launcher.py")
 LAST = 300
 """Characters of a log's last line in a message."""
 
@@ -26,8 +26,8 @@ class Finished:
     code: int
     """Exit code; -N where signal N ended it."""
     seconds: float
-    peak_memory_mb: float
-    """Resident size of the largest of its processes."""
+    peak_memory_mb: float | None
+    """Resident size of the largest of its processes; None where it was ended from outside."""
     in_time: bool
     """Whether it ended before its time limit did."""
 
@@ -37,37 +37,30 @@ def run_logged(
 ) -> Finished:
     """Run ``arguments`` in ``folder``, everything it says appended to ``log``, for ``time_limit`` seconds at most.
 
-    It has a process group of its own, which is ended after it, at the time limit and when this process is interrupted.
+    It has a process group of its own, which is ended after it, at the time limit, when this process is interrupted and
+    when it dies (`peer_launcher`). What cannot be started ends with code 1 and says why in its log.
     """
     if sys.platform == "win32":
         raise ModelError("external models need Linux or macOS: their processes cannot be watched here")
     started = time.monotonic()
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(arguments), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            cwd=folder, env=dict(environment), start_new_session=True,
+        launcher = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCHER), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=output, cwd=folder, env=dict(environment), start_new_session=True,
         )  # fmt: skip
-    late = threading.Event()
-
-    def stop() -> None:
-        late.set()
-        _end(process.pid)
-
-    timer = threading.Timer(time_limit, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        _, status, usage = os.wait4(process.pid, 0)
-    except BaseException:
-        _end(process.pid)
-        process.wait()
-        raise
-    finally:
-        timer.cancel()
-    _end(process.pid)  # what it left running
-    process.returncode = os.waitstatus_to_exitcode(status)
-    peak = usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
-    return Finished(process.returncode, round(time.monotonic() - started, 2), round(peak, 1), not late.is_set())
+    with launcher:
+        in_time = True
+        try:
+            launcher.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            in_time = False
+        finally:
+            _end(launcher.pid)
+            launcher.wait()
+        assert launcher.stdout is not None
+        report = launcher.stdout.read().split()  # empty where the launcher was ended first
+    code, peak = (int(report[0]), round(int(report[1]) / 1024**2, 1)) if report else (launcher.returncode, None)
+    return Finished(code, round(time.monotonic() - started, 2), peak, in_time)
 
 
 def _end(group: int) -> None:

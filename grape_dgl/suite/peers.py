@@ -29,6 +29,8 @@ from grape_dgl.suite.peer_environment import (
     environment_folder,
     interpreter,
     make_environment,
+    pinned,
+    python_version,
 )
 from grape_dgl.suite.peer_files import peer_screen, read_change
 from grape_dgl.suite.peer_process import ending, last_line, run_logged
@@ -113,7 +115,7 @@ class PeerModel(Model):
         threads: for the numerical libraries of the peer; None leaves it to the environment variables.
         time_limit: seconds of one run instead of the peer's.
         logs: folder for what the peer says, one file per run; the default is in the cache.
-        cache: folder of the environments; ``python``: an interpreter that takes their place.
+        cache: folder of the environments; ``python``: an interpreter that takes their place, with the same packages.
     """
 
     def __init__(
@@ -131,11 +133,16 @@ class PeerModel(Model):
     ) -> None:
         self.peer, self.name, self.tuned, self.trials = peer, peer.name, peer.tuned, peer.trials
         self.settings = peer.resolved(files or {}, settings or {})
+        own = peer.settings
+        if changed := [f"{name}={self.settings[name]} instead of {own[name]}" for name in settings or {}]:
+            self.tuned += f"; here {', '.join(changed)}"
         self.time_limit = peer.time_limit if time_limit is None else time_limit
         self.seconds: float | None = None
         """Wall time of the last run, without making the environment; None before."""
         self.peak_memory_mb: float | None = None
         """Resident size of the largest process of the last run."""
+        self.versions: Mapping[str, str] = {}
+        """Of Python and of the pinned packages in the last run."""
         self.log: Path | None = None
         """What the peer said in the last run."""
         self.notes: Mapping[str, str] = {}
@@ -151,6 +158,7 @@ class PeerModel(Model):
         """
         python = self.peer.interpreter(self._cache) if self._python is None else self._python.absolute()
         self._change, self.notes = {}, {}
+        self.versions = {"python": python_version(str(python)), **pinned(self.peer.folder / REQUIREMENTS)}
         self.log = _new_log(self._logs, self.name)
         with tempfile.TemporaryDirectory(prefix=f"{self.name}-") as place:
             folder = Path(place).resolve()

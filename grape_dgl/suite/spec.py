@@ -189,9 +189,10 @@ def _plain(value: Any, of_path: Callable[[str], str]) -> Any:
 
 @lru_cache
 def _content(path: str) -> str:
-    """sha256 of a file, or of the files of a folder with their names."""
+    """sha256 of a file, or of the files of a folder with their names; what Python compiles there does not count."""
     found, top = hashlib.sha256(), Path(path)
     files = [top] if top.is_file() else sorted(one for one in top.rglob("*") if one.is_file())
+    files = [one for one in files if one.suffix != ".pyc" and "__pycache__" not in one.relative_to(top).parts]
     for one in files:
         found.update(f"{one.relative_to(top)}:{file_hash(str(one))};".encode())
     return found.hexdigest()

@@ -7,8 +7,10 @@ import importlib.util
 import json
 import logging
 import os
+import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,9 +33,13 @@ from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.data.splits import Split
 from grape_dgl.errors import ConfigError, GrapeError, ModelError
 from grape_dgl.suite import peer_environment
+from grape_dgl.suite.jobs import Job, jobs_of, run_job
+from grape_dgl.suite.models import Bench
 from grape_dgl.suite.peer_environment import base_python, interpreter, make_environment
-from grape_dgl.suite.peer_process import ending, run_logged
+from grape_dgl.suite.peer_process import ending, last_line, run_logged
 from grape_dgl.suite.peers import Peer, PeerModel
+from grape_dgl.suite.spec import Suite
+from suite.small_suite import SUITE, write_suite
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "peers.md").read_text(encoding="utf-8")
@@ -50,6 +56,10 @@ flags = list(zip(sys.argv[1::2], sys.argv[2::2]))
 given = {flag: value for flag, value in flags if flag != "--set"}
 chosen = dict(value.split("=", 1) for flag, value in flags if flag == "--set")
 """
+LONG = 120
+"""Seconds that nothing here takes."""
+MB = 2**20
+SLEEP = f'open(chosen["pid"], "w").write(str(os.getpid())); time.sleep({LONG})\n'
 COPY = 'shutil.copy(chosen["made"], given["--out"])\n'
 
 
@@ -83,9 +93,18 @@ def made(tmp_path: Path, change: Callable[[ad.AnnData], ad.AnnData | None] = lam
     return path
 
 
+def written(path: Path) -> int:
+    """The number in a file, once it is there."""
+    for _ in range(1200):
+        if path.exists() and (text := path.read_text()):
+            return int(text)
+        time.sleep(0.05)
+    raise AssertionError(f"nothing in '{path}' after a minute")
+
+
 def gone(process: int) -> bool:
-    """Whether a process has ended, within ten seconds; one that nobody waited for counts."""
-    for _ in range(200):
+    """Whether a process has ended, within a minute; one that nobody waited for counts."""
+    for _ in range(1200):
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
         except (FileNotFoundError, ProcessLookupError):
@@ -109,6 +128,8 @@ def test_the_program_of_the_page_is_the_mean_baseline(tmp_path: Path) -> None:
         one.fit(SCREEN, SPLIT, CONTROL)
     np.testing.assert_allclose(model.predict(SPLIT.test), mean.predict(SPLIT.test), atol=1e-5)
     assert (model.name, model.tuned, model.trials) == ("average", "nothing to tune", 0)
+    changed = PeerModel(peer, files={"gene2go": table}, settings={"epochs": 5})
+    assert changed.tuned == "nothing to tune; here epochs=5 instead of 15"
     assert model.seconds is not None and model.seconds > 0
     assert model.peak_memory_mb is not None and 10 < model.peak_memory_mb < 10_000
     with pytest.raises(ModelError, match="'average' was not asked for 'G04'.* 2 test conditions"):
@@ -195,7 +216,42 @@ def test_arguments_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not Path(folder).exists()
 
 
+def suite_of(folder: Path, peer: Peer) -> tuple[Job, Bench]:
+    """The last job, of seed 1, of a suite of nothing but ``peer``, which runs in this interpreter."""
+    text = SUITE[: SUITE.index("[[model]]")] + f'[[model]]\nname = "tiny"\nkind = "peer"\nfolder = "{peer.folder}"\n'
+    suite = Suite.read(write_suite(folder, text))
+    return jobs_of(suite)[-1], Bench(suite.data[0], folder / "cache")
+
+
+def test_the_long_table_holds_its_notes_and_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "interpreter", lambda *_: Path(sys.executable))
+    program = block("python").replace("ad.AnnData(", 'obs["note"] = ["unknown", *[""] * (len(obs) - 1)]\nad.AnnData(')
+    job, bench = suite_of(tmp_path, write_peer(tmp_path / "peer", program, requirements="# x\nnumpy==1.2.3\nb_c==4\n"))
+    run_job(job, bench, tmp_path)
+    table = pd.read_parquet(job.result(tmp_path))
+    assert {json.dumps(json.loads(one)) for one in table["versions"]} == {
+        json.dumps({"b_c": "4", "numpy": "1.2.3", "python": platform.python_version()})
+    }
+    noted = table["reason"].str.endswith("unknown")
+    first, *others = table["condition"].unique()
+    assert others and set(table["condition"][noted]) == {first} and noted.sum() == (table["condition"] == first).sum()
+    assert table["value"][noted].notna().any()
+    undefined = table["reason"][noted & table["value"].isna()]
+    assert undefined.str.contains("; ").all()
+    assert not (tmp_path / "models" / job.name).exists()
+
+
 # how a peer fails
+
+
+def test_the_log_that_a_failed_job_names_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peer, "interpreter", lambda *_: Path(sys.executable))
+    job, bench = suite_of(tmp_path, write_peer(tmp_path / "peer", "raise ValueError('no such gene')\n"))
+    assert job.seed == 1
+    run_job(job, bench, tmp_path)
+    (reason,) = pd.read_parquet(job.result(tmp_path))["reason"]
+    log = re.search(r"no such gene \(log: (.*)\)$", reason)
+    assert log and "ValueError" in Path(log[1]).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -204,7 +260,7 @@ def test_arguments_and_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("raise ValueError('no such\\tgene')", r"ended with code 1: ValueError: no such gene"),
         ("sys.exit(3)", "ended with code 3: it said nothing"),
         ("os.kill(os.getpid(), signal.SIGKILL)", r"was ended by SIGKILL \(out of memory\?\)"),
-        ("time.sleep(600)", "was stopped at its time limit of 2 s"),
+        ("time.sleep(120)", "was stopped at its time limit of 2 s"),
         ("", "finished, but no 'predictions.h5ad' was written"),
         ("open(given['--out'], 'w').write('nonsense')", r"finished, but '.*predictions.h5ad' is no .h5ad file"),
     ],
@@ -257,7 +313,7 @@ def test_predictions_that_are_not_what_was_asked_for(
 
 
 def test_nothing_of_a_late_peer_is_left_running(tmp_path: Path) -> None:
-    child = 'child = subprocess.Popen(["sleep", "600"]); open(chosen["pid"], "w").write(str(child.pid)); child.wait()\n'
+    child = 'child = subprocess.Popen(["sleep", "120"]); open(chosen["pid"], "w").write(str(child.pid)); child.wait()\n'
     with pytest.raises(ModelError, match="time limit"):
         tiny(tmp_path, child, settings={"pid": tmp_path / "pid"}, time_limit=6).fit(SCREEN, SPLIT, CONTROL)
     assert gone(int((tmp_path / "pid").read_text()))
@@ -265,17 +321,59 @@ def test_nothing_of_a_late_peer_is_left_running(tmp_path: Path) -> None:
 
 def test_nothing_of_an_interrupted_run_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[int] = []
+    wait = subprocess.Popen.wait
 
-    def interrupt(process: int, options: int) -> Any:
-        started.append(process)
+    def interrupt(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        if timeout is None:
+            return wait(process)
+        started.extend([process.pid, written(tmp_path / "pid")])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "wait4", interrupt)
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupt)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        tiny(tmp_path, "time.sleep(600)\n").fit(SCREEN, SPLIT, CONTROL)
-    assert gone(started[0])
+        tiny(tmp_path, SLEEP, settings={"pid": tmp_path / "pid"}).fit(SCREEN, SPLIT, CONTROL)
+    assert all(gone(process) for process in started)
     assert not list(tmp_path.glob("tiny-*"))
+
+
+def test_a_peer_does_not_outlive_the_process_that_started_it(tmp_path: Path) -> None:
+    """SIGKILL, as by the queue or the system when memory is out: nobody is left to end the peer."""
+    sleeper = f"import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep({LONG})"
+    worker = subprocess.Popen([sys.executable, "-c", (
+        "import sys; from pathlib import Path; from grape_dgl.suite.peer_process import run_logged\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        f"run_logged([sys.executable, '-c', {sleeper!r}], here / 'log', folder=here, environment={{}}, time_limit=120)"
+    )], cwd=ROOT)  # fmt: skip
+    peer = written(tmp_path / "pid")
+    os.kill(peer, 0)
+    worker.kill()
+    assert worker.wait() == -signal.SIGKILL
+    assert gone(peer)
+
+
+def test_the_memory_is_that_of_the_program_and_its_children(tmp_path: Path) -> None:
+    """Not that of the process that starts it, which holds 500 MB here."""
+    held = np.ones(500 * MB, dtype=np.uint8)
+
+    def peak(code: str) -> float:
+        done = run_logged(
+            [sys.executable, "-c", code], tmp_path / "log", folder=tmp_path, environment={}, time_limit=LONG
+        )
+        assert done.code == 0 and done.peak_memory_mb is not None
+        return done.peak_memory_mb
+
+    holds = f"held = b'1' * (300 * {MB})"
+    assert 1 < peak("") < 200
+    assert 300 < peak(holds) < 450
+    assert 300 < peak(f'import subprocess, sys; subprocess.run([sys.executable, "-c", "{holds}"], check=True)') < 450
+    assert held[-1] == 1
+
+
+def test_a_program_that_cannot_be_started(tmp_path: Path) -> None:
+    done = run_logged([str(tmp_path / "none")], tmp_path / "log", folder=tmp_path, environment={}, time_limit=LONG)
+    assert (done.code, done.peak_memory_mb, done.in_time) == (1, None, True)
+    assert "No such file" in last_line(tmp_path / "log")
 
 
 def test_words_for_an_end() -> None:
@@ -437,25 +535,28 @@ def gears_program() -> ModuleType:
 
 
 def test_gears_is_given_its_own_spelling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    labels = ["control", "A", "A+B", "A+B+C", "V"]
-    obs = pd.DataFrame({"condition": labels, "cell_type": "k562"}, index=list("12345"))
-    screen = ad.AnnData(np.eye(5, dtype=np.float32), obs=obs)
-    screen.var_names = list("ABXYZ")
-    split = {"train": ["A", "A+B", "A+B+C"], "val": ["V"], "test": ["W"]}
-    cells, parts = gears_program().as_gears(screen, split)
+    labels = ["control", "A", "A+B", "A+B+C", "V", "N", "A+N", "M"]
+    obs = pd.DataFrame({"condition": labels, "cell_type": "k562"}, index=list("12345678"))
+    screen = ad.AnnData(np.eye(8, dtype=np.float32), obs=obs)
+    screen.var_names = list("ABNUVXYZ")
+    split = {"train": ["A", "A+B", "A+B+C", "N", "A+N"], "val": ["V", "M"], "test": ["W"]}
+    graph = set("ABCVXYZ")
+    cells, parts = gears_program().as_gears(screen, split, graph)
     assert cells.obs["condition"].tolist() == ["ctrl", "A+ctrl", "A+B", "V+ctrl"]
-    np.testing.assert_array_equal(cells.X.toarray(), np.eye(5)[[0, 1, 2, 4]])
-    assert cells.var["gene_name"].tolist() == list("ABXYZ")
+    np.testing.assert_array_equal(cells.X.toarray(), np.eye(8)[[0, 1, 2, 4]])
+    assert cells.var["gene_name"].tolist() == list("ABNUVXYZ")
     assert parts == {"train": ["A+ctrl", "A+B", "ctrl"], "val": ["V+ctrl"], "test": []}
-    assert "at most two targets: A+B+C" in capsys.readouterr().err
-    _, parts = gears_program().as_gears(screen, split | {"train": ["A", "V"], "val": []})
-    assert parts["val"] == ["A+ctrl", "V+ctrl"]
+    said = capsys.readouterr().err
+    for out in ("A+B+C (more than two targets)", "A+N (not in GO: N)", "N (not in GO: N)", "M (not in GO: M)"):
+        assert f"left out of training and validation: {out}\n" in said
+    for val in ([], ["M"]):
+        _, parts = gears_program().as_gears(screen, split | {"train": ["A", "V"], "val": val}, graph)
+        assert parts["val"] == ["A+ctrl", "V+ctrl"]
+    with pytest.raises(SystemExit, match="no training condition is left"):
+        gears_program().as_gears(screen, split, {"V"})
     table = tmp_path / "go.tsv"
     table.write_text("symbol\tgo_id\tevidence\nA\tGO:1\tIDA\nA\tGO:2\tND\nA\tGO:1\tND\nB\tGO:1\t\n", encoding="utf-8")
     assert gears_program().gene2go(table) == {"A": {"GO:1", "GO:2"}, "B": {"GO:1"}}
-    assert gears_program().say_unknown("test", ["A", "B+Z"], np.array(["A", "B"])) == {
-        "B+Z": "not in GO: Z; GEARS takes the condition for unperturbed"
-    }
 
 
 def test_the_real_gears(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -482,12 +583,15 @@ def test_the_real_gears(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         model.fit(screen, split, control)
     unknown = {"G97": "G97", "G98+G01": "G98"}
     assert model.notes == {
-        name: f"not in GO: {gene}; GEARS takes the condition for unperturbed" for name, gene in unknown.items()
+        name: f"not in GO: {gene}; GEARS cannot know the condition, predicted as unperturbed"
+        for name, gene in unknown.items()
     }
+    assert (model.versions["cell-gears"], model.versions["numpy"]) == ("0.1.2", "1.26.4")
+    assert model.versions["python"].startswith("3.11.")
     assert "condition 'G98+G01': not in GO" in caplog.text
     assert model.log is not None
     said = model.log.read_text(encoding="utf-8")
-    assert "train and validation condition G96: not in GO: G96" in said
+    assert "left out of training and validation: G96 (not in GO: G96)" in said
     assert "Epoch 2: Train Overall MSE" in said
     pair, first, second, unmeasured = model.predict(split.test)
     np.testing.assert_array_equal(first, second)

@@ -8,7 +8,7 @@ import pytest
 
 from grape_dgl.errors import ConfigError
 from grape_dgl.suite.jobs import jobs_of
-from grape_dgl.suite.spec import Suite
+from grape_dgl.suite.spec import Suite, _content
 
 GOOD = """
 name = "mine"
@@ -78,6 +78,16 @@ def test_a_job_is_known_by_the_content_of_its_files_wherever_they_are(tmp_path: 
         (tmp_path / place / "cells.h5ad").write_text(cells)
         names.append([job.fingerprint for job in jobs_of(Suite.read(write(tmp_path / place, GOOD)))])
     assert names[0] == names[1] and {a == b for a, b in zip(names[0], names[2], strict=True)} == {True, False}
+
+
+def test_what_python_compiles_beside_a_program_is_not_its_content(tmp_path: Path) -> None:
+    sums = []
+    for name in ("run.py", "__pycache__/run.cpython-311.pyc", "__pycache__/other", "old.pyc", "more.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+        _content.cache_clear()
+        sums.append(_content(str(tmp_path)))
+    assert sums[0] == sums[1] == sums[2] == sums[3] != sums[4]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ is changed. What it was not made for is done around it:
   and the conditions of all cells; the same nodes are given to it as its ``gene_set_path``.
 * Without test cells it has nothing to test on after training; its test loader is taken away, as it allows.
 * Its validation picks the epoch (lowest error of the top 20 DE genes); without validation conditions, training does.
-* A condition with a target that is not in its graph is what it is in GEARS' own data loader: a cell without
-  perturbation. ``GEARS.predict`` refuses it. ``obs["note"]`` says which conditions these are.
+* A condition with a target that is not in its graph is dropped by ``PertData.load``, the last step that its README
+  documents for own data. Only ``new_data_process`` is called here, so it is left out of training and validation before.
+* ``GEARS.predict`` refuses such a condition of test. It is predicted as what it is in GEARS' own data loader: cells
+  without perturbation. ``obs["note"]`` says which conditions these are.
 """
 
 from __future__ import annotations
@@ -66,12 +68,14 @@ def gears(
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Predicted mean expression [test conditions, genes], and notes on some conditions. Works in the folder ./data."""
     targets = sorted({gene for part in ("train", "val", "test") for name in split[part] for gene in name.split("+")})
+    terms = gene2go(Path(settings["gene2go"]))
+    genes = sorted({*screen.var_names, *targets} - {CONTROL})
     with open("data/gene2go_all.pkl", "wb") as file:
-        pickle.dump(gene2go(Path(settings["gene2go"])), file)
+        pickle.dump(terms, file)
     with open("data/genes.pkl", "wb") as file:
-        pickle.dump(sorted({*screen.var_names, *targets} - {CONTROL}), file)
+        pickle.dump(genes, file)
 
-    cells, parts = as_gears(screen, split)
+    cells, parts = as_gears(screen, split, set(genes) & set(terms))
     with open("data/split.pkl", "wb") as file:
         pickle.dump(parts, file)
 
@@ -83,13 +87,15 @@ def gears(
     data.prepare_split(split="custom", seed=seed, split_dict_path="data/split.pkl")
     data.get_dataloader(batch_size=int(settings["batch"]))
     del data.dataloader["test_loader"]
-    say_unknown("train and validation", [*split["train"], *split["val"]], data.pert_names)
 
     model = GEARS(data, device="cpu")
     model.model_initialize(hidden_size=int(settings["hidden"]))
     model.train(epochs=int(settings["epochs"]), lr=float(settings["lr"]))
 
-    unknown = say_unknown("test", split["test"], data.pert_names)
+    unknown = {
+        name: f"{why}; GEARS cannot know the condition, predicted as unperturbed"
+        for name, why in not_in_graph(split["test"], set(data.pert_names)).items()
+    }
     names = [name.split("+") for name in split["test"] if name not in unknown]
     rows = model.predict(names)
     base = unperturbed(model) if unknown else None
@@ -106,13 +112,18 @@ def gene2go(table: Path) -> dict[str, set[str]]:
     return dict(terms)
 
 
-def as_gears(screen: ad.AnnData, split: dict[str, Any]) -> tuple[ad.AnnData, dict[str, list[str]]]:
-    """The cells in the layout of GEARS, and its parts of conditions; training holds the control cells."""
+def as_gears(screen: ad.AnnData, split: dict[str, Any], graph: set[str]) -> tuple[ad.AnnData, dict[str, list[str]]]:
+    """The cells in the layout of GEARS, and its parts of conditions; training holds the control cells.
+
+    Without the conditions of more than two targets, and of targets that are not in ``graph``.
+    """
     known = [*split["train"], *split["val"]]
-    crowded = [name for name in known if name.count("+") > 1]
-    if crowded:
-        say(f"left out, since GEARS reads at most two targets: {', '.join(crowded)}")
-        screen = screen[~screen.obs["condition"].isin(crowded).to_numpy()]
+    out = not_in_graph(known, graph) | {name: "more than two targets" for name in known if name.count("+") > 1}
+    for name, why in out.items():
+        say(f"left out of training and validation: {name} ({why})")
+    if set(split["train"]) <= set(out):
+        sys.exit("no training condition is left; expected targets with a GO term, one or two a condition")
+    screen = screen[~screen.obs["condition"].isin(list(out)).to_numpy()]
     spelled = {name: name if "+" in name else f"{name}+ctrl" for name in known} | {CONTROL: "ctrl"}
     cells = ad.AnnData(
         X=sp.csr_matrix(screen.X, dtype=np.float32),
@@ -125,23 +136,17 @@ def as_gears(screen: ad.AnnData, split: dict[str, Any]) -> tuple[ad.AnnData, dic
         ),
         var=pd.DataFrame({"gene_name": screen.var_names.to_numpy()}, index=screen.var_names),
     )
-    parts = {part: [spelled[name] for name in split[part] if name not in crowded] for part in ("train", "val")}
+    parts = {part: [spelled[name] for name in split[part] if name not in out] for part in ("train", "val")}
     if not parts["val"]:
         say("no validation conditions: the training conditions pick the epoch")
         parts["val"] = list(parts["train"])
     return cells, {"train": [*parts["train"], "ctrl"], "val": parts["val"], "test": []}
 
 
-def say_unknown(part: str, conditions: list[str], known: np.ndarray) -> dict[str, str]:
-    """{condition: note} of those with a target that is not in the perturbation graph; the log names them."""
-    missing = {name: sorted(set(name.split("+")) - set(known)) for name in conditions}
-    notes = {
-        name: f"not in GO: {', '.join(genes)}; GEARS takes the condition for unperturbed"
-        for name, genes in missing.items() if genes
-    }  # fmt: skip
-    for name, note in notes.items():
-        say(f"{part} condition {name}: {note}")
-    return notes
+def not_in_graph(conditions: list[str], graph: set[str]) -> dict[str, str]:
+    """{condition: ``"not in GO: A"``} of those with a target that is not in the perturbation graph."""
+    missing = {name: sorted(set(name.split("+")) - graph) for name in conditions}
+    return {name: f"not in GO: {', '.join(genes)}" for name, genes in missing.items() if genes}
 
 
 def unperturbed(model: Any) -> np.ndarray:
