@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from grape_dgl.errors import DataError
 from grape_dgl.pipeline import versions
 from grape_dgl.suite.jobs import collect, failures, jobs_of
 from grape_dgl.suite.lock import locked
@@ -61,6 +62,8 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
         )
     if several := difference(rows_by_versions(table[table["kind"] != "peer"])):
         log.warning("the rows are not all of the same versions: %s", several)
+    if len(bad) == len(jobs):
+        raise DataError(f"every job failed, the first of them: {bad[0]['reason']}; all are in '{out / CARD}'")
     return found
 
 

@@ -142,14 +142,15 @@ def by_seen(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per data set and model: median seconds and peak memory of its jobs, their threads, its tuning, jobs done and failed."""
+    """One row per data set and model: median seconds and peak memory of its jobs, threads, tuning, jobs, failures."""
     jobs = table.drop_duplicates(["data", "split", "seed", "model"])
     rows = []
     for (data, model), part in jobs.groupby(["data", "model"], observed=True, sort=False):
         failed = part[part["metric"] == ""]
         rows.append({
             "data": data, "model": model, "seconds": part["seconds"].dropna().median(),
-            "threads": part["threads"].dropna().max(), "peak_memory_mb": part["peak_memory_mb"].dropna().median(), "tuned": str(part["tuned"].astype(str).max()),
+            "threads": part["threads"].dropna().max(), "peak_memory_mb": part["peak_memory_mb"].dropna().median(),
+            "tuned": str(part["tuned"].astype(str).max()),
             "trials": int(part["trials"].max() or 0) if part["trials"].notna().any() else 0,
             "jobs": len(part), "failed": len(failed), "reasons": sorted(set(failed["reason"].astype(str))),
         })  # fmt: skip

@@ -107,6 +107,17 @@ def test_a_report_is_made_again_from_what_is_kept(out: Path) -> None:
     assert (out / "report.html").read_text(encoding="utf-8").count("<img") == before.count("<img")
 
 
+def test_where_every_job_fails_the_command_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The data set is not there; the card says so of every job."""
+    suite = write_suite(tmp_path)
+    (tmp_path / "small.h5ad").unlink()
+    assert main(["benchmark", str(suite), "-o", str(tmp_path / "out"), "--model", "mean", "-q"]) == 1
+    said = capsys.readouterr()
+    assert "error: every job failed, the first of them: " in said.err and "Traceback" not in said.err and not said.out
+    failed = json.loads((tmp_path / "out" / "card.json").read_text())["failed"]
+    assert len(failed) == 2 and all("small.h5ad" in row["reason"] for row in failed)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(["none.toml"], "cannot read the suite"), (["suite.toml", "--model", "men"], "did you mean 'mean'")],
