@@ -26,6 +26,7 @@ from grape_dgl.suite import lock, queue
 from grape_dgl.suite.benchmark import benchmark
 from grape_dgl.suite.jobs import collect, failures, jobs_of, write_failure
 from grape_dgl.suite.spec import Suite
+from suite import dying_workers
 from suite.dying_workers import LightJob, die_around_the_report
 from suite.small_suite import write_suite
 
@@ -140,6 +141,27 @@ def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
         os.environ["PYTHONPATH"] = before
     (row,) = failures(collect(jobs_of(suite), tmp_path / "out"))
     assert row["reason"] == "the worker died (signal 9)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_worker_ends_with_its_command_and_holds_the_folder_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL to the command alone, its worker in a job of an hour; first the worker is halted, to look meanwhile."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
+    command = [sys.executable, dying_workers.__file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        os.kill(worker, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        with pytest.raises(GrapeError, match="another benchmark works"), lock.locked(tmp_path / "out"):
+            pass
+        os.kill(worker, signal.SIGCONT)
+        assert_ended(process.pid)
+    with lock.locked(tmp_path / "out"):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
