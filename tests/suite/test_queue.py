@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import random
 import signal
@@ -11,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +26,9 @@ from grape_dgl.suite import lock, queue
 from grape_dgl.suite.benchmark import benchmark
 from grape_dgl.suite.jobs import collect, failures, jobs_of, write_failure
 from grape_dgl.suite.spec import Suite
-from suite.dying_workers import die_around_the_report
-from suite.small_suite import SUITE, write_suite
+from suite import dying_workers
+from suite.dying_workers import LightJob, die_around_the_report
+from suite.small_suite import write_suite
 
 PLAIN = ["model", "data", "split", "seed", "condition", "seen", "metric", "value", "reason"]
 """Columns that do not depend on time and place."""
@@ -105,9 +106,8 @@ def test_a_failure_does_not_replace_a_result(done: tuple[Suite, Path]) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_worker_that_dies_around_its_report_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The results are those that the workers wrote; for each job after them another is hired."""
-    jobs = jobs_of(dataclasses.replace(Suite.read(write_suite(tmp_path)), seeds=3))
-    jobs = [job for job in jobs if job.model.name == "mean"]
+    """The results are those that the workers wrote; for what is left another is hired."""
+    jobs: list[Any] = [LightJob("reported"), LightJob("silent"), LightJob("last")]
 
     def seen_late(worker: queue._Worker, died: Callable[[queue._Worker], str] = queue._died) -> str:
         said = died(worker)
@@ -118,31 +118,50 @@ def test_a_worker_that_dies_around_its_report_loses_nothing(tmp_path: Path, monk
     monkeypatch.setattr(queue, "_died", seen_late)
     with lock.locked(tmp_path) as held:
         queue.run_jobs(jobs, tmp_path, tmp_path, held)
-    assert [job.result(tmp_path).read_text(encoding="ascii") for job in jobs] == ["0", "1", "2"]
+    assert all(job.result(tmp_path).read_text(encoding="ascii") == job.name for job in jobs)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_worker_that_is_killed_costs_its_job_only(tmp_path: Path) -> None:
-    """A model that kills its own process, as the system does when memory is out."""
-    text = SUITE + '\n[[model]]\nname = "killer"\nkind = "GRAPE"\n'
-    suite = Suite.read(write_suite(tmp_path, text))
+    """A worker that kills itself, as the system does when memory is out."""
+    suite = Suite.read(write_suite(tmp_path))
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'lightning': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        if name == 'torch': os.kill(os.getpid(), signal.SIGKILL)\n"
         "if any('spawn_main' in word for word in sys.orig_argv): sys.meta_path.insert(0, Finder())\n"
     )
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(tmp_path), before]))
-    jobs = [job for job in jobs_of(suite) if job.model.name == "killer"][:1]
     try:
         with lock.locked(tmp_path / "out") as held:
-            queue.run_jobs(jobs, tmp_path / "out", tmp_path, held)
+            queue.run_jobs(jobs_of(suite)[:1], tmp_path / "out", tmp_path, held)
     finally:
         os.environ["PYTHONPATH"] = before
     (row,) = failures(collect(jobs_of(suite), tmp_path / "out"))
     assert row["reason"] == "the worker died (signal 9)"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_a_worker_ends_with_its_command_and_holds_the_folder_until_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL to the command alone, its worker in a job of an hour; first the worker is halted, to look meanwhile."""
+    monkeypatch.setattr(lock, "PATIENCE", 0.0)
+    command = [sys.executable, dying_workers.__file__]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        os.kill(worker, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        with pytest.raises(GrapeError, match="another benchmark works"), lock.locked(tmp_path / "out"):
+            pass
+        os.kill(worker, signal.SIGCONT)
+        assert_ended(process.pid)
+    with lock.locked(tmp_path / "out"):
+        pass
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
@@ -152,7 +171,7 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
     wanted = pd.read_parquet(out / "results.parquet")[PLAIN].astype(str)
     command = command_of(write_suite(tmp_path), out.parent / "cache")
     jobs = tmp_path / "out" / "jobs"
-    draw, finished = random.Random(0), dict[Path, bytes]()
+    draw, finished, groups = random.Random(0), dict[Path, bytes](), list[int]()
     for alone in (True, False, True):
         process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path
@@ -163,13 +182,14 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
         time.sleep(draw.uniform(0, 0.8))
         process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        if count:  # the first time, the next command is there before the workers are gone
-            assert_ended(process.pid)
-        now = {path: path.read_bytes() for path in jobs.glob("*.parquet")}
+        groups.append(process.pid)
+        now = {path: path.read_bytes() for path in jobs.glob("*.parquet")}  # the next command comes at once
         assert finished.items() <= now.items() and all(len(pd.read_parquet(path)) for path in now)
         finished = now
     again = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True)
     assert again.returncode == 0, again.stderr
+    for group in groups:
+        assert_ended(group)
     assert finished.items() <= {path: path.read_bytes() for path in jobs.glob("*.parquet")}.items()
     found = pd.read_parquet(tmp_path / "out" / "results.parquet")[PLAIN].astype(str)
     pd.testing.assert_frame_equal(found, wanted)

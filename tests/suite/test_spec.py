@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from grape_dgl.errors import ConfigError
 from grape_dgl.suite.jobs import jobs_of
-from grape_dgl.suite.spec import Suite, _content
+from grape_dgl.suite.spec import Suite, _content, catalog_files, described
 
 GOOD = """
 name = "mine"
@@ -71,6 +73,12 @@ def test_jobs_are_all_combinations_that_are_wanted(tmp_path: Path) -> None:
     assert differ == {"GO"}
 
 
+def test_names_that_are_alike_in_a_file_name(tmp_path: Path) -> None:
+    models = "".join(f'[[model]]\nname = "{name}"\nkind = "mean"\n' for name in ("x .1", "x-1"))
+    with pytest.raises(ConfigError, match="'x .1' and 'x-1' would share their files; give each model a name"):
+        Suite.read(write(tmp_path, GOOD[: GOOD.index("[[model]]")] + models))
+
+
 def test_a_job_is_known_by_the_content_of_its_files_wherever_they_are(tmp_path: Path) -> None:
     names = []
     for place, cells in (("here", "x"), ("there", "x"), ("changed", "y")):
@@ -90,6 +98,29 @@ def test_what_python_compiles_beside_a_program_is_not_its_content(tmp_path: Path
     assert sums[0] == sums[1] == sums[2] == sums[3] != sums[4]
 
 
+def test_a_file_of_the_catalog_counts_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if its path were given; the demo needs none, and what cannot be downloaded is another job than what can."""
+    monkeypatch.setenv("GRAPE_DGL_MIRROR", "http://127.0.0.1:9")
+    monkeypatch.setattr("grape_dgl.data.download.RETRIES", 0)
+    suite = Suite.read(write(tmp_path, GOOD.replace("cells.h5ad", "adamson")))
+    found = []
+    for place, cells in (("missing", ""), ("simulated", "x"), ("real", "y")):
+        (tmp_path / place).mkdir()
+        if cells:
+            (tmp_path / place / "adamson.h5ad").write_text(cells)
+        files = catalog_files(suite, tmp_path / place)
+        assert set(files) == {"adamson"}
+        found.append({(job.data.name, job.fingerprint) for job in jobs_of(suite, files)})
+        if cells:
+            sums = described(suite, files)["files"]
+            assert sums["adamson"] == hashlib.sha256(cells.encode()).hexdigest()
+    one, two = ([{digest for name, digest in jobs if name == data} for jobs in found] for data in ("one", "two"))
+    assert two[0] == two[1] == two[2] and not (one[0] & one[1] or one[1] & one[2] or one[0] & one[2])
+    by_path = dataclasses.replace(suite.data[0], path=files["adamson"])
+    given = jobs_of(dataclasses.replace(suite, data=(by_path, suite.data[1])))
+    assert {job.fingerprint for job in given if job.data.name == "one"} == one[2]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -99,6 +130,7 @@ def test_what_python_compiles_beside_a_program_is_not_its_content(tmp_path: Path
         ("seeds = 3", 'seeds = "3"', "'seeds' is '3'; expected int"),
         ('path = "cells.h5ad"', "", "data set 'one': 'path' is missing"),
         ('name = "two"', 'name = "one"', "called 'one'"),
+        ('name = "GO"', 'name = "Mean"', "'mean' and 'Mean' would share their files"),
         ('name = "two"', 'name = "../two"', "expected a name of letters"),
         ('name = "mean"', 'name = "maen"', "unknown kind of model 'maen'; did you mean 'mean'"),
         ('kernels = ["go"]', 'kernels = ["GO"]', "unknown kernel 'GO'; did you mean 'go'"),
