@@ -87,7 +87,7 @@ def test_predictions_file(folder: Path, screen: Screen) -> None:
     assert list(found.obs_names) == test and set(found.obs["split"]) == {"test"}
     assert list(found.var_names) == list(screen.genes.symbol[: screen.genes.measured])
     assert list(found.obs["n_cells"]) == [len(screen.cells(name)) for name in test]
-    assert set(found.layers) == {"change", "observed", "control"}
+    assert set(found.layers) == {"change", "observed", "control", "reference"}
     np.testing.assert_allclose(found.layers["control"], found.X - found.layers["change"], rtol=1e-5, atol=1e-6)
     halves = screen.control_halves(3)
     cells = screen.expression[np.concatenate([screen.cells(test[0]), halves.reference])].toarray()
@@ -99,6 +99,8 @@ def test_predictions_file(folder: Path, screen: Screen) -> None:
     np.testing.assert_allclose(found.var["control"], screen.control_mean(half), rtol=1e-5, atol=1e-6)
     for row, name in enumerate(test):
         np.testing.assert_allclose(found.layers["observed"][row], screen.mean(name), rtol=1e-5, atol=1e-6)
+        apart = screen.control_mean(halves.reference, name)
+        np.testing.assert_allclose(found.layers["reference"][row], apart, rtol=1e-5, atol=1e-6)
         wanted = found.layers["change"][row] + screen.control_mean(half, name)
         np.testing.assert_allclose(found.X[row], wanted, rtol=1e-5, atol=1e-6)
 

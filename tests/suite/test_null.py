@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+import torch
 
 from grape_dgl.evaluation.null import null_test
 from grape_dgl.suite.models import Bench, make_model
@@ -24,6 +28,16 @@ OPTIONS = {
 }
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The trainings are small: threads would wait for each other, and for the tests that run beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_every_kind_scores_zero_where_nothing_was_done(tmp_path: Path) -> None:
     bench = Bench(DataSpec("demo", "demo:genes=100,conditions=4,cells=3600"), tmp_path)
     kinds = [kind for kind in KINDS if kind not in ("ceiling", "peer")]  # no model; a program of others
