@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.sparse as sp
 from scipy.spatial.distance import pdist
 
+from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
 from grape_dgl.evaluation.cards import Undefined
@@ -20,7 +21,6 @@ from grape_dgl.evaluation.distances import e_distance, mmd
 from grape_dgl.evaluation.views import halves
 
 COLUMN = "condition"
-OF_CELLS = ("e_distance", "mmd")
 MOST = 500
 """Cells of a sample; the distances are quadratic in them."""
 
@@ -30,12 +30,7 @@ def read_cells(path: Path) -> ad.AnnData:
 
     Raises DataError for no such file, no column, repeated genes, or values that are not finite.
     """
-    if not path.is_file():
-        raise DataError(f"there is no file '{path}'; expected an .h5ad of predicted cells")
-    try:
-        cells = ad.read_h5ad(path)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"'{path}' is no .h5ad file that anndata can read: {error}") from error
+    cells = open_h5ad(path)
     if COLUMN not in cells.obs or cells.X is None or not cells.n_obs:
         raise DataError(f"'{path}' holds no predicted cells; expected X and the column '{COLUMN}' in obs")
     if not cells.var_names.is_unique:
@@ -57,7 +52,7 @@ def pseudobulks(cells: ad.AnnData) -> ad.AnnData:
 def cell_scores(
     screen: Screen, control: ControlHalves, cells: ad.AnnData, labels: Mapping[str, str], model: str, seed: int = 0
 ) -> pd.DataFrame:
-    """``OF_CELLS`` of predicted cells, of control cells and of a repeat; columns as of ``evaluate``.
+    """``e_distance`` and ``mmd`` of predicted cells, of control cells and of a repeat; columns as of ``evaluate``.
 
     ``labels``: condition of the screen -> its name in ``cells``. Half of a condition's cells are observed (at random by
     seed, evenly within batches). Beside the model's cells stand ``control``, cells of ``control.model``, and

@@ -14,7 +14,7 @@ COLUMNS = {
 
 
 def markdown(summary: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """One table of one data set and split: a line per model, with its Pearson delta against ``mean`` and the best
+    """The table of one block: a line per model, with its Pearson delta against ``mean`` and the best
     simple model, some other scores, splits and seconds of a job."""
     lead = next(iter(COLUMNS))
     titles = ["model", f"{COLUMNS[lead]}", "minus mean", "p", "minus best simple", "p", *list(COLUMNS.values())[1:]]

@@ -20,12 +20,12 @@ from tqdm import tqdm
 
 from grape_dgl.suite.jobs import Job, write_failure
 from grape_dgl.suite.lock import Lock
+from grape_dgl.suite.peers import THREADS
 from grape_dgl.suite.worker import GRACE, end, work
 
 log = logging.getLogger("grape_dgl")
 
 _SPAWN = multiprocessing.get_context("spawn")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 @dataclass
