@@ -47,7 +47,8 @@ def work(pipe: Connection, out: Path, cache: Path, lock: Lock, level: int) -> No
 
 
 def end(*_: object) -> None:
-    """What SIGTERM does: what was started is ended first."""
+    """What SIGTERM does: what was started is ended first, which a second one must not break off."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(ENDED)
 
 
