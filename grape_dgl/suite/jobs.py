@@ -22,8 +22,10 @@ from grape_dgl.baselines.protocol import training_changes
 from grape_dgl.config import SplitConfig
 from grape_dgl.data.splits import Split, make_split
 from grape_dgl.errors import DataError, GrapeError
+from grape_dgl.evaluation.catalogue import metric_names
 from grape_dgl.evaluation.ceiling import ceiling
 from grape_dgl.evaluation.evaluate import evaluate
+from grape_dgl.evaluation.null import null_screen
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import observed_beside, peak_memory_mb
 from grape_dgl.suite.models import Bench, make_model
@@ -50,6 +52,8 @@ class Job:
     split: SplitConfig
     seed: int
     exclude_targets: bool
+    metrics: tuple[str, ...]
+    """Beyond those that every suite has."""
     fingerprint: str
     """Of all of this: a changed specification is another job."""
 
@@ -82,8 +86,9 @@ def jobs_of(suite: Suite, files: Mapping[str, str] | None = None) -> list[Job]:
                     if (model.seeds is None or seed < model.seeds) and (not model.data or data.name in model.data):
                         split = SplitConfig(kind=kind)
                         known = replace(data, path=files.get(data.path, data.path))
-                        parts = (known, model.kind, model.options, split, seed, suite.exclude_targets)
-                        found.append(Job(data, model, split, seed, suite.exclude_targets, fingerprint(*parts)))
+                        how = (suite.exclude_targets, suite.metrics)
+                        parts = (known, model.kind, model.options, split, seed, *how)
+                        found.append(Job(data, model, split, seed, *how, fingerprint(*parts)))
     return found
 
 
@@ -117,10 +122,13 @@ def write_failure(job: Job, out: Path, reason: str) -> None:
 
 def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     screen = bench.screen
+    if job.data.null_conditions:  # each seed draws its own
+        screen = null_screen(screen, job.data.null_conditions, job.data.null_cells, job.seed)
     split = make_split(screen.conditions, job.split, job.seed)
     control = screen.control_halves(job.seed)
     trained = training_changes(screen, [*split.train, *split.val], control)
-    how: dict[str, Any] = {"exclude_targets": job.exclude_targets, "trained": trained}
+    metrics = [*metric_names(trained=True), *job.metrics]
+    how: dict[str, Any] = {"exclude_targets": job.exclude_targets, "trained": trained, "metrics": metrics}
     if job.model.kind == "ceiling":
         return _rows(job, split, ceiling(screen, control, split.test, job.seed, **how), tuned="nothing", trials=0)
     bench.features  # noqa: B018  read before the clock starts, as every model may use them

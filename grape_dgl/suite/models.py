@@ -32,7 +32,6 @@ from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
-from grape_dgl.evaluation.null import null_screen
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.go import read_go
 from grape_dgl.graph.prior_spec import read_prior
@@ -54,10 +53,9 @@ class Bench:
         source = resolve(spec.path, cache=self.cache)
         annotation = Annotation.from_files([*spec.annotation, *source.annotation], [*spec.sequences, *source.sequences])
         try:
-            screen = read_screen(source.path, annotation=annotation, labels_warning=source.labels_warning, **spec.read)
+            return read_screen(source.path, annotation=annotation, labels_warning=source.labels_warning, **spec.read)
         except TypeError as error:
             raise DataError(f"data set '{spec.name}': 'read' does not fit read_screen: {error}") from error
-        return null_screen(screen, spec.null_conditions, spec.null_cells, 0) if spec.null_conditions else screen
 
     @cached_property
     def features(self) -> dict[str, Features]:

@@ -19,6 +19,7 @@ from pooch import file_hash
 from grape_dgl.config import SplitKind, read_toml
 from grape_dgl.data.catalog import CATALOG, resolve
 from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
+from grape_dgl.evaluation.catalogue import check_names
 
 log = logging.getLogger("grape_dgl")
 
@@ -82,6 +83,8 @@ class Suite:
     seeds: int
     """Seeds 0, 1, ... of the splits, of the halves of the controls and of the models."""
     exclude_targets: bool = False
+    metrics: tuple[str, ...] = ()
+    """Scores beyond those that every suite has (``evaluation.catalogue``)."""
 
     @classmethod
     def read(cls, path: str | Path, folders: Sequence[Path] = ()) -> Suite:
@@ -92,7 +95,7 @@ class Suite:
         path = Path(path)
         tree = read_toml(path, "suite")
         where = f"suite '{path}'"
-        _known(tree, ("name", "splits", "seeds", "exclude_targets", "data", "model"), where)
+        _known(tree, ("name", "splits", "seeds", "exclude_targets", "metrics", "data", "model"), where)
         places = (path.parent, *folders)
         suite = cls(
             name=_get(tree, "name", str, where, path.stem),
@@ -101,6 +104,7 @@ class Suite:
             splits=tuple(_get(tree, "splits", list, where, ["condition"])),
             seeds=_get(tree, "seeds", int, where, 1),
             exclude_targets=_get(tree, "exclude_targets", bool, where, False),
+            metrics=tuple(map(str, _get(tree, "metrics", list, where, []))),
         )
         suite._check(where)
         return suite
@@ -124,6 +128,7 @@ class Suite:
         for kind in self.splits:
             if kind not in kinds:
                 raise ConfigError(f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}")
+        check_names(self.metrics)
         if self.seeds < 1 or not self.splits:
             raise ConfigError(f"{where}: {self.seeds} seeds and {len(self.splits)} splits; expected at least one each")
         known = [one.name for one in self.data]
