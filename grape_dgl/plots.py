@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 COLOURS = {"cc": "#3b6ea5", "cn": "#b5838d", "nn": "#6d9773"}
 
 
+def plain(name: object) -> str:
+    """A name of a gene, condition or model to be drawn: its ``$`` are letters, not mathematics."""
+    return str(name).replace("$", r"\$")
+
+
 def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Figure:
     """Predicted against observed change of one condition, its ``top`` DE genes named (else the largest changes).
 
@@ -46,10 +51,10 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0)
     for gene in strongest:
         spot = (observed[gene], predicted[gene])
-        axes.annotate(str(predictions.genes[gene]), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
+        axes.annotate(plain(predictions.genes[gene]), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
     limits = np.array([min(observed.min(), predicted.min()), max(observed.max(), predicted.max())]) * 1.1
     axes.plot(limits, limits, color="0.7", lw=0.8, ls=":")
-    axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=condition)
+    axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=plain(condition))
     return figure
 
 
@@ -78,9 +83,9 @@ def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figu
     sizes = [260 if name == gene else 90 for name in network]
     fills = ["#c8553d" if name == gene else "#d9d9d9" for name in network]
     nx.draw_networkx_nodes(network, places, ax=axes, node_size=sizes, node_color=fills)
-    nx.draw_networkx_labels(network, places, ax=axes, font_size=7)
+    nx.draw_networkx_labels(network, places, {name: plain(name) for name in network}, ax=axes, font_size=7)
     axes.legend(title="relation", fontsize=7, title_fontsize=7)
-    axes.set_title(f"{gene}: learned similarity, not regulation")
+    axes.set_title(f"{plain(gene)}: learned similarity, not regulation")
     axes.set_axis_off()
     return figure
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.vectors import Features
-from grape_dgl.plots import save_figure
+from grape_dgl.plots import plain, save_figure
 from grape_dgl.writing import write_text
 
 COMPONENTS, NEIGHBOURS, NEAR, NAMED, ACROSS = 50, 15, 5, 8, 3
@@ -91,8 +91,8 @@ def umap_figure(genes: Genes, features: Mapping[str, Features]) -> Figure:
             if (mine == kind).any():
                 colour = "0.8" if kind == "other" else colormaps["tab10"](place)
                 x, y = places[mine == kind].T
-                axes.scatter(x, y, s=6, linewidths=0, color=colour, label=kind)
-        axes.set(title=f"{name}: {len(mine):,} genes", xticks=[], yticks=[])
+                axes.scatter(x, y, s=6, linewidths=0, color=colour, label=plain(kind))
+        axes.set(title=f"{plain(name)}: {len(mine):,} genes", xticks=[], yticks=[])
     handles = {
         label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }

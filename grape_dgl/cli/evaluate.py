@@ -97,6 +97,8 @@ def command(
 
     if export is not None and out is None:
         raise click.UsageError("--export writes a folder: say which with -o FOLDER.")
+    if export is not None and exclude_targets:
+        raise click.UsageError("--export writes every gene, as cell-eval expects; leave --exclude-targets out.")
     check_names(metrics)
     if out is not None:
         check_output(out, force, "" if export else ".csv")
@@ -120,7 +122,7 @@ def command(
     scores = summary(table)
     if cells is not None:
         labels = {name: label for label in given.conditions if (name := spelled(label, screen)) in scored.conditions}
-        distances = cell_scores(screen, control, cells, labels, predictions.stem, seed)
+        distances = cell_scores(screen, control, cells, labels, predictions.stem, seed, exclude_targets=exclude_targets)
         scores["cells"] = summary(distances)
         table = pd.concat([table, distances], ignore_index=True)
     if out is not None:

@@ -50,7 +50,14 @@ def pseudobulks(cells: ad.AnnData) -> ad.AnnData:
 
 
 def cell_scores(
-    screen: Screen, control: ControlHalves, cells: ad.AnnData, labels: Mapping[str, str], model: str, seed: int = 0
+    screen: Screen,
+    control: ControlHalves,
+    cells: ad.AnnData,
+    labels: Mapping[str, str],
+    model: str,
+    seed: int = 0,
+    *,
+    exclude_targets: bool = False,
 ) -> pd.DataFrame:
     """``e_distance`` and ``mmd`` of predicted cells, of control cells and of a repeat; columns as of ``evaluate``.
 
@@ -58,9 +65,10 @@ def cell_scores(
     seed, evenly within batches). Beside the model's cells stand ``control``, cells of ``control.model``, and
     ``ceiling``, the other half of the condition's own cells. All of these samples have the same size, ``MOST`` at most,
     since a distance depends on it; the width of ``mmd`` is that of the observed and the control cells, whatever a model
-    predicts.
+    predicts. ``exclude_targets`` leaves the genes that a condition perturbs out of all three.
     """
-    place = cells.var_names.get_indexer(list(screen.genes.symbol[: screen.genes.measured]))
+    measured = np.arange(screen.genes.measured)
+    place = cells.var_names.get_indexer(list(screen.genes.symbol[measured]))
     rows = []
     for condition, label in labels.items():
         observed, repeat = halves(screen, condition, screen.cells(condition), seed)
@@ -68,11 +76,12 @@ def cell_scores(
         size = min(MOST, len(predicted), len(control.model), len(repeat))
         rng = np.random.default_rng([seed, zlib.crc32(condition.encode())])
         pick = [rng.permutation(found)[:size] for found in (predicted, control.model, repeat)]
-        truth = screen.expression[rng.permutation(observed)[:MOST]].toarray()
+        kept = measured[~np.isin(measured, screen.targets(condition))] if exclude_targets else measured
+        truth = screen.expression[rng.permutation(observed)[:MOST]].toarray()[:, kept]
         samples = {
-            model: cells.X[pick[0]][:, place].toarray(),
-            "control": screen.expression[pick[1]].toarray(),
-            "ceiling": screen.expression[pick[2]].toarray(),
+            model: cells.X[pick[0]][:, place[kept]].toarray(),
+            "control": screen.expression[pick[1]].toarray()[:, kept],
+            "ceiling": screen.expression[pick[2]].toarray()[:, kept],
         }
         width = _width(truth, samples["control"])
         for who, sample in samples.items():

@@ -10,6 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.plots import plain
 
 BINS = 10
 """Equal shares of the genes, by predicted change, of the calibration."""
@@ -34,7 +35,7 @@ def violin_figure(table: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             axes.scatter(values, np.full(len(values), place), s=5, color="0.35", linewidths=0)
             axes.plot([np.median(values)] * 2, [place - 0.35, place + 0.35], color="#c8553d", lw=2)
         axes.axvline(0, color="0.85", lw=0.8, zorder=0)
-        axes.set_yticks(range(len(names)), labels=names[::-1])
+        axes.set_yticks(range(len(names)), labels=[plain(name) for name in names[::-1]])
         axes.set(xlabel=metric)
     return figure
 
@@ -51,7 +52,7 @@ def bar_figure(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["mean"].to_numpy())
         axes.errorbar(rows["mean"][known], places[known], xerr=spread[:, known], fmt="none", ecolor="0.25", capsize=3)
         axes.axvline(0, color="0.85", lw=0.8)
-        axes.set_yticks(places, labels=list(rows.index))
+        axes.set_yticks(places, labels=[plain(name) for name in rows.index])
         axes.set(xlabel=metric)
     return figure
 
@@ -70,7 +71,7 @@ def calibration_figure(predictions: Mapping[str, Predictions]) -> Figure:
         order = np.argsort(predicted, kind="stable")
         parts = [part for part in np.array_split(order, BINS) if len(part)]
         x, y = (np.array([values[part].mean() for part in parts]) for values in (predicted, observed))
-        axes.plot(x, y, marker=".", lw=1.2, color=colormaps["tab10"](number % 10), label=name)
+        axes.plot(x, y, marker=".", lw=1.2, color=colormaps["tab10"](number % 10), label=plain(name))
         ends += [*x, *y]
     axes.plot([min(ends), max(ends)], [min(ends), max(ends)], color="0.7", lw=0.8, ls=":")
     axes.set(xlabel="mean predicted change (log1p)", ylabel="mean observed change (log1p)")
@@ -87,6 +88,6 @@ def cost_figure(summary: pd.DataFrame, costs: pd.DataFrame, metric: str) -> Figu
     axes.scatter(rows["seconds"].clip(lower=1e-3), rows["mean"], color="#3b6ea5", s=18)
     for row in rows.itertuples():
         spot = (max(row.seconds, 1e-3), row.mean)
-        axes.annotate(str(row.model), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
+        axes.annotate(plain(row.model), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
     axes.set(xscale="log", xlabel="seconds to fit and predict (median)", ylabel=metric)
     return figure

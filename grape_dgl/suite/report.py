@@ -7,7 +7,7 @@ import inspect
 import io
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from grape_dgl.data.conditions import targets
 from grape_dgl.data.vectors import Features
 from grape_dgl.evaluation.cards import METRICS
+from grape_dgl.evaluation.null import NULL_METRICS
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import change_figure, network_figure, save_figure
 from grape_dgl.report import umap_figure
@@ -27,14 +28,17 @@ from grape_dgl.run import Run
 from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
 from grape_dgl.suite.markdown import markdown
+from grape_dgl.suite.spec import in_file_name
 from grape_dgl.suite.summary import BLOCK, blocks
 from grape_dgl.writing import write_text
 
 TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
 """Metrics of the paper's Table 1, with disjoint controls; the shared ones stand beside them."""
 SHOWN = ("pcc_delta", "dac_nonzero")
-DRAWN = 3
-"""Conditions, and genes, that are drawn."""
+DRAWN = 12
+"""Conditions of a model that are drawn, at most."""
+NETWORKS = 3
+"""Genes whose neighbours are drawn."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,8 @@ class Part:
     compared: list[dict[str, Any]]
     seen: dict[str, dict[str, str]]
     """Class -> model -> Pearson delta and number of conditions; empty with one class"""
+    null: list[dict[str, Any]]
+    """Of a data set in which nothing was done: scores that should be zero, mean and standard error over splits"""
     figures: dict[str, Figure]
     """Title -> figure"""
 
@@ -60,7 +66,8 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
 
     table, card = pd.read_parquet(out / TABLE), json.loads((out / CARD).read_text(encoding="utf-8"))
     summary, costs, seen = (_read(out / name) for name in (SUMMARY, COSTS, SEEN))
-    parts = list(_parts(out, table, summary, costs, seen))
+    null = {one["name"] for one in card["suite"]["data"] if one["null_conditions"]}
+    parts = list(_parts(out, table, summary, costs, seen, null))
     jobs = len(table.drop_duplicates(["data", "split", "seed", "configuration"]))
     template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True)
@@ -81,7 +88,7 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
                 write_text(out / "figures" / f"{stem}.md", markdown(mine, costs[costs["data"] == part.data]))
                 continue
             for title, figure in part.figures.items():
-                save_figure(figure, out / "figures" / f"{stem}-{title.replace(' ', '-').replace('/', '_')}.{kind}")
+                save_figure(figure, out / "figures" / f"{stem}-{in_file_name(title)}.{kind}")
     return out / "report.html"
 
 
@@ -110,7 +117,7 @@ def _of(table: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _parts(
-    out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame, seen: pd.DataFrame
+    out: Path, table: pd.DataFrame, summary: pd.DataFrame, costs: pd.DataFrame, seen: pd.DataFrame, null: Container[str]
 ) -> Iterator[Part]:
     every = list(blocks(table))
     for known, part in every:
@@ -122,7 +129,7 @@ def _parts(
         figures["score and cost"] = cost_figure(mine, cost, "pcc_delta")
         beside = [other for block, other in every if all(block[name] == known[name] for name in ("data", "split"))]
         if part is max(beside, key=lambda other: other["model"].nunique()):
-            figures |= _of_predictions(out, part[part["seed"] == 0], mine)
+            figures |= _of_predictions(out, part[part["seed"] == 0])
         yield Part(
             **known,
             conditions=int(part["condition"].nunique()),
@@ -130,31 +137,42 @@ def _parts(
             table1=_by_model(mine, [*TABLE1, *(f"{name}_shared_control" for name in TABLE1[1:])]),
             compared=mine[mine["metric"] == "pcc_delta"].to_dict("records"),
             seen=_by_class(_of(seen, known | {"metric": "pcc_delta"})),
+            null=_null(mine) if known["data"] in null else [],
             figures=figures,
         )
 
 
-def _of_predictions(out: Path, table: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Figure]:
-    """Figures of seed 0: calibration, predicted against observed change, and GRAPE's graph and representation."""
-    jobs = table.drop_duplicates("model").set_index("model")["configuration"]
-    paths = {str(model): path for model, job in jobs.items() for path in (out / "predictions").glob(f"*.{job}.h5ad")}
-    score = summary[summary["metric"] == "pcc_delta"].set_index("model")["mean"].drop("GRAPE", errors="ignore")
-    best = score[score.index.isin(paths)].dropna().sort_values(ascending=False).index[:1]
-    found = {name: Predictions.read(paths[name]) for name in dict.fromkeys(["GRAPE", *best, "mean"]) if name in paths}
-    if not found:
+def _of_predictions(out: Path, table: pd.DataFrame) -> dict[str, Figure]:
+    """Figures of seed 0: the first GRAPE, the best other model on this split and the mean; the graph of the first."""
+    jobs = table.drop_duplicates("model").set_index("model")
+    grape = list(jobs.index[jobs["kind"] == "GRAPE"])[:1]
+    hashes = jobs["configuration"]
+    files = {str(name): list((out / "predictions").glob(f"*.{job}.h5ad")) for name, job in hashes.items()}
+    score = table[table["metric"] == "pcc_delta"].groupby("model", observed=True)["value"].mean().drop(grape).dropna()
+    best = [name for name in score.sort_values(ascending=False).index if files[name]][:1]
+    shown = [name for name in dict.fromkeys([*grape, *best, "mean"]) if files.get(name)]
+    if not shown:
         return {}
+    found = {name: Predictions.read(files[name][0]) for name in shown}
     figures = {"calibration": calibration_figure(found)}
-    for name in list(found)[:2]:
+    for name in shown[:2]:
         for condition in found[name].conditions[:DRAWN]:
             figures[f"{name}, change by {condition}"] = change_figure(found[name], condition)
-    for folder in (out / "models").glob(f"*.{jobs.get('GRAPE', '-')}"):
+    for folder in [path for name in grape for path in (out / "models").glob(f"*.{hashes[name]}")]:
         run = Run.load(folder)
         figures["features and learned representation"] = umap_figure(run.genes, _representations(run))
         edges = run.graph()
         linked = {*edges["source"], *edges["target"]}
         genes = dict.fromkeys(gene for name in run.conditions for gene in targets(name) if gene in linked)
-        figures |= {f"network around {gene}": network_figure(edges, gene) for gene in list(genes)[:DRAWN]}
+        figures |= {f"network around {gene}": network_figure(edges, gene) for gene in list(genes)[:NETWORKS]}
     return figures
+
+
+def _null(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    """Model, metric, mean over splits, its standard error, and whether that is zero within three of them."""
+    names = ["model", "metric", "by_split", "by_split_error"]
+    rows = summary.loc[summary["metric"].isin(NULL_METRICS) & summary["by_split"].notna(), names]
+    return rows.assign(zero=rows["by_split"].abs() <= 3 * rows["by_split_error"]).to_dict("records")
 
 
 def _representations(run: Run) -> dict[str, Features]:
@@ -183,7 +201,7 @@ def _by_model(summary: pd.DataFrame, metrics: Sequence[str]) -> list[dict[str, A
         by_metric: Mapping[str, Any] = part.set_index("metric").to_dict("index")
         cells = {name: by_metric[name] for name in metrics if name in by_metric}
         rows.append({"model": model} | {f"{name}{end}": cell[end or "mean"] for name, cell in cells.items()
-                                        for end in ("", "low", "high")})  # fmt: skip
+                                        for end in ("", "low", "high", "n")})  # fmt: skip
     return rows
 
 

@@ -26,6 +26,9 @@ DRAWS = 2000
 FLOOR = ("control", "mean")
 CEILINGS = ["ceiling", "ceiling_bootstrap"]
 """Models that are none, see evaluation.ceiling."""
+ENOUGH = 0.9
+"""Share of the scores that any model has, from which on a model is ranked and can be the best simple one. One whose
+prediction is often constant has no correlation there, and what it keeps can be the easy conditions."""
 
 
 def blocks(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -46,11 +49,13 @@ def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, split, block, metric and model.
 
     Columns: ``mean`` with ``low`` and ``high`` (95 % bootstrap interval), ``n`` conditions, ``n_undefined`` scores and
-    ``splits``; ``by_split``, the mean over splits of their means, as many papers have it; ``normalised``, where the
-    suite has a noise ceiling: 0 for the better of ``control`` and ``mean``, 1 for the ceiling; ``minus_mean`` and
-    ``minus_best_simple`` with their intervals (``_low``, ``_high``) and ``_p`` (two-sided by the bootstrap, corrected
-    over the models by Holm); ``best_simple``, the simple model that is best on average; ``rank``, averaged over
-    conditions (1 is best). Failed jobs are not scores: see `costs`.
+    ``splits``; ``by_split``, the mean over splits of their means, as many papers have it, and its standard error
+    ``by_split_error``; ``normalised``, where the suite has a noise ceiling: 0 for the better of ``control`` and
+    ``mean``, 1 for the ceiling, on the scores that all three have; ``minus_mean`` and ``minus_best_simple`` with their
+    intervals (``_low``, ``_high``) and ``_p`` (two-sided by the bootstrap, at least the ``2 ** (1 - n)`` of a sign test
+    on n resampled units, corrected over the models by Holm); ``best_simple``, the simple model that is best on average,
+    and ``rank``, averaged over conditions (1 is best): both of models with ``ENOUGH`` scores, where all of them have
+    one. Failed jobs are not scores: see `costs`.
     """
     rows = [
         known | row
@@ -67,15 +72,17 @@ def _compared(metric: str, part: pd.DataFrame) -> Iterator[dict[str, Any]]:
         index=["condition", "seed"], columns="model", values="value", observed=True, dropna=False, sort=False
     )
     each = by_split.groupby("condition", observed=True).mean()
-    across = by_split.groupby("seed").mean().mean()
+    across = by_split.groupby("seed").mean()
     way = card(metric)[0].best
     sign = -1.0 if way == "low" else 1.0
     kinds = part.drop_duplicates("model").set_index("model")["kind"]
-    simple = [model for model in each if kinds[model] in SIMPLE]
-    best = (sign * each[simple].mean()).idxmax() if simple and each[simple].notna().any(axis=None) else ""
-    ranks = (-sign * each).drop(columns=CEILINGS, errors="ignore").rank(axis=1).mean().reindex(each.columns)
-    level = each.mean()
-    floor = sign * (sign * level.reindex(list(FLOOR))).max()
+    scored = by_split.drop(columns=CEILINGS, errors="ignore").notna().sum()
+    ranked = scored.index[(scored > 0) & (scored >= ENOUGH * scored.max())]
+    common = by_split[ranked].dropna().groupby("condition", observed=True).mean()
+    simple = [model for model in ranked if kinds[model] in SIMPLE]
+    best = (sign * common[simple].mean()).idxmax() if simple and len(common) else ""
+    ranks = (-sign * common).rank(axis=1).mean().reindex(each.columns)
+    floors = (sign * each.reindex(columns=list(FLOOR)).mean()).dropna()
     references = {"minus_mean": "mean" if "mean" in each else "", "minus_best_simple": best}
     found = {}
     for model in each:
@@ -84,10 +91,10 @@ def _compared(metric: str, part: pd.DataFrame) -> Iterator[dict[str, Any]]:
         of_model = part[part["model"] == model]
         row = {
             "metric": metric, "model": model, "mean": mean, "low": low, "high": high, "n": len(values),
-            "by_split": float(across[model]),
+            "by_split": float(across[model].mean()), "by_split_error": float(across[model].sem()),
             "n_undefined": int(of_model["value"].isna().sum()), "splits": int(of_model["seed"].nunique()),
             "rank": float(ranks[model]), "best_simple": best,
-            "normalised": float(normalised(mean, floor, level.get("ceiling", np.nan), way)),
+            "normalised": _normalised(by_split, model, floors.idxmax(), way) if len(floors) else np.nan,
         }  # fmt: skip
         for name, reference in references.items():
             paired = pd.Series(dtype=float)
@@ -102,18 +109,29 @@ def _compared(metric: str, part: pd.DataFrame) -> Iterator[dict[str, Any]]:
     yield from found.values()
 
 
+def _normalised(by_split: pd.DataFrame, model: str, floor: str, way: str) -> float:
+    """Of the way from ``floor`` to the ceiling, on the scores that all three have; NaN without a ceiling."""
+    if "ceiling" not in by_split:
+        return float("nan")
+    common = by_split[list(dict.fromkeys([model, floor, "ceiling"]))].dropna()
+    level = common.groupby("condition", observed=True).mean().mean()
+    return float(normalised(level[model], level[floor], level["ceiling"], way))
+
+
 def _interval(values: pd.Series) -> tuple[float, float, float, float]:
     """Mean, 95 % interval, and two-sided p that it is 0, of values by condition; NaN where there are too few."""
     nothing = float("nan")
     if values.empty:
         return nothing, nothing, nothing, nothing
-    drawn = resampled(values.to_numpy(), [targets(str(name)) for name in values.index], DRAWS)
+    units = [targets(str(name)) for name in values.index]
+    drawn = resampled(values.to_numpy(), units, DRAWS)
     mean = float(values.mean())
     if drawn is None:
         return mean, nothing, nothing, nothing
     low, high = np.percentile(drawn, [2.5, 97.5])
     side = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return mean, float(low), float(high), float(min(1.0, 2 * (side + 1) / (len(drawn) + 1)))
+    least = 2.0 ** (1 - len({gene for unit in units for gene in unit}))
+    return mean, float(low), float(high), float(min(1.0, max(least, 2 * (side + 1) / (len(drawn) + 1))))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -128,12 +146,15 @@ def holm(p: Sequence[float]) -> np.ndarray:
 def by_seen(table: pd.DataFrame) -> pd.DataFrame:
     """One row per data set, split, block, class, metric and model: ``mean`` over ``n`` conditions.
 
-    ``seen`` says how many targets of a test condition the other parts of the split contain (``seen0``, ``seen1``, ...),
-    or is the class of a GEARS simulation split. A condition may be of another class on another split.
+    ``seen`` says how many of the targets of a test condition the other parts of the split contain (``seen1 of 2``), or
+    is the class of a GEARS simulation split. A condition may be of another class on another split.
     """
     keys = ["seen", "metric", "model"]
     parts = []
     for known, scores in blocks(table):
+        of = " of " + scores["condition"].astype(str).str.count(r"\+").add(1).astype(str)
+        words = scores["seen"].astype(str)
+        scores = scores.assign(seen=words.where(~words.str.match("seen"), words + of))
         each = scores[scores["seen"] != ""].groupby([*keys, "condition"], observed=True, sort=False)["value"]
         means = each.mean().dropna().groupby(keys, observed=True, sort=False).agg(["mean", "size"])
         part = means.rename(columns={"size": "n"}).reset_index()

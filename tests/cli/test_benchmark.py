@@ -17,25 +17,35 @@ from grape_dgl.cli import main
 from grape_dgl.suite.report import write_reports
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+GENE = r"G$\x$<script>/../{:02d}"
+NULL = """
+[[data]]
+name = "nothing"
+path = "small.h5ad"
+null_conditions = 6
+null_cells = 8
+"""
 GRAPE = """
 [[model]]
 name = "GRAPE"
 settings = ["training.epochs=1", "alignment.epochs=1", "model.hidden=8", "model.width=4", "structure.sparsity=degree:4"]
 seeds = 1
+data = ["small"]
 
 [[model]]
 name = "GRAPE only_text"
 kind = "GRAPE"
 settings = ["training.epochs=1", "alignment.epochs=1", "model.hidden=8", "model.width=4", "model.ablation=only_text"]
 seeds = 1
+data = ["small"]
 """
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a suite whose name and data are hostile: names are text, never markup."""
+    """Of a suite whose name and genes are hostile: names are text, never markup, mathematics or a path."""
     folder = tmp_path_factory.mktemp("benchmark")
-    suite = write_suite(folder, 'name = "<script>alert(1)</script>"\n' + SUITE + GRAPE)
+    suite = write_suite(folder, 'name = "<script>alert(1)</script>"\n' + SUITE + NULL + GRAPE, GENE)
     formats = [word for kind in ("png", "csv", "md") for word in ("--format", kind)]
     assert main(["benchmark", str(suite), "-o", str(folder / "out"), *formats, "-q"]) == 0
     return folder / "out"
@@ -45,13 +55,14 @@ def test_what_is_written(out: Path) -> None:
     summary = pd.read_csv(out / "summary.csv")
     assert set(summary["model"]) == {"control", "mean", "identity", "GRAPE", "GRAPE only_text"}
     card = json.loads((out / "card.json").read_text())
-    assert len(card["failed"]) == 2 and card["suite"]["seeds"] == 2 and card["versions"]["torch"]
+    assert len(card["failed"]) == 4 and card["suite"]["seeds"] == 2 and card["versions"]["torch"]
     (name,) = card["files"]
     assert name == card["suite"]["data"][0]["path"] == f"{out.parent.name}/small.h5ad"
     assert card["files"][name] == hashlib.sha256((out.parent / "small.h5ad").read_bytes()).hexdigest()
     figures = {path.name for path in (out / "figures").iterdir()}
     assert "small-condition-scores-by-condition.png" in figures and "small-condition-table1.csv" in figures
     table = pd.read_csv(out / "figures" / "small-condition-table1.csv").set_index("model")
+    summary = summary[summary["data"] == "small"]
     wanted = summary[(summary["model"] == "mean") & (summary["metric"] == "rmse")].iloc[0]
     assert set(table.index) == {"control", "mean", "identity"}  # GRAPE has one split only: in the other block
     assert table.loc["mean", "rmse"] == pytest.approx(wanted["mean"])
@@ -67,6 +78,7 @@ def test_the_report_is_one_file_and_names_are_no_markup(out: Path) -> None:
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "&lt;script&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert page.count("Nothing was done here") == 1
     for wanted in ("names no GO file", "GRAPE and its ablations", "learned representation", "calibration", "Systema"):
         assert wanted in page
 

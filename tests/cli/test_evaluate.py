@@ -113,6 +113,13 @@ def test_excluded_targets_reach_the_scores(
     assert json.loads(capsys.readouterr().out)["test"]["GRAPE"] == summary(table)["test"]["GRAPE"]
 
 
+def test_an_export_has_every_gene(predictions: Predictions, tmp_path: Path) -> None:
+    predictions.write(tmp_path / "p.h5ad")
+    asked = ["--export", "cell-eval", "-o", str(tmp_path / "pair"), "--exclude-targets"]
+    assert main(["evaluate", str(tmp_path / "p.h5ad"), "--truth", "demo", *asked]) == 2
+    assert not (tmp_path / "pair").exists()
+
+
 def test_only_the_asked_metrics(
     truth: Path, predictions: Predictions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 
 from evaluation.screens import GENES, simulated
 from grape_dgl.data.screen import Screen
@@ -65,6 +66,21 @@ def test_no_sample_is_larger_than_another(screen: Screen) -> None:
     many = predicted(screen, {"G00": screen.cells("G00")})
     other = cell_scores(screen, screen.control_halves(0), many, labels, "many").set_index(["model", "metric"])["value"]
     assert table["ceiling", "e_distance"] > 2 * other["ceiling", "e_distance"]
+
+
+def test_excluded_targets_count_for_nothing(screen: Screen) -> None:
+    """Whatever is predicted of G00 in cells of G00: without it the distances are those of the other genes."""
+    halves, labels, cells = screen.control_halves(0), {"G00": "G00"}, predicted(screen, {"G00": screen.cells("G00")})
+    wrong = cells.copy()
+    wrong.X = wrong.X.toarray() + 5 * (wrong.var_names == "G00")
+    wrong.X = sp.csr_matrix(wrong.X)
+
+    def values(given: ad.AnnData, exclude: bool) -> np.ndarray:
+        table = cell_scores(screen, halves, given, labels, "m", exclude_targets=exclude)
+        return table.set_index(["model", "metric"]).loc["m", "value"].to_numpy()
+
+    np.testing.assert_array_equal(values(cells, True), values(wrong, True))
+    assert (values(wrong, False) > values(cells, False) + 0.1).all()
 
 
 @pytest.mark.parametrize(

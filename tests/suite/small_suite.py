@@ -36,11 +36,12 @@ penalty = 0.1
 """The last model fails: the data set names no GO file."""
 
 
-def write_suite(folder: Path, text: str = SUITE) -> Path:
-    """``suite.toml`` and ``small.h5ad`` (raw counts, 8 conditions, 20 genes) in ``folder``."""
+def write_suite(folder: Path, text: str = SUITE, gene: str = "GEN{:02d}") -> Path:
+    """``suite.toml`` and ``small.h5ad`` (raw counts, 8 conditions, 20 genes called ``gene``) in ``folder``."""
     draw = np.random.default_rng(0)
-    names = [f"GEN{i:02d}" for i in range(20)]
-    labels = np.repeat(["control", *names[:6], "GEN00+GEN01", "GEN02+GEN03"], [60, *[30] * 8])
+    names = [gene.format(i) for i in range(20)]
+    pairs = ["+".join(names[:2]), "+".join(names[2:4])]
+    labels = np.repeat(["control", *names[:6], *pairs], [60, *[30] * 8])
     rate = np.full((len(labels), 20), 4.0)
     for gene in range(6):
         hit = np.char.find(labels.astype(str), names[gene]) >= 0

@@ -103,6 +103,41 @@ def test_normalised_lies_between_floor_and_ceiling() -> None:
     assert np.isnan(found.loc["ceiling", "minus_mean"])
 
 
+def test_a_model_that_is_defined_on_the_easy_conditions_only_is_not_the_best() -> None:
+    """Additive has a score on 5 of 20 conditions, the highest there are, and loses each of them to linear."""
+    names = [f"c{i:02d}" for i in range(20)]
+    easy = {name: float(i < 5) for i, name in enumerate(names)}
+    scores = {
+        "mean": {(name, 0): 0.1 * easy[name] for name in names},
+        "linear": {(name, 0): easy[name] for name in names},
+        "additive": {(name, 0): 0.9 if easy[name] else np.nan for name in names},
+        "ceiling": {(name, 0): easy[name] + 1 for name in names},
+    }
+    found = summarise(table(scores)).set_index("model")
+    assert set(found["best_simple"]) == {"linear"} and found.loc["additive", "mean"] > found.loc["linear", "mean"]
+    assert np.isnan(found.loc["additive", "rank"]) and found.loc["linear", "rank"] == pytest.approx(1.375)
+    assert found.loc["additive", "minus_best_simple"] == pytest.approx(-0.1)
+    assert found.loc["additive", "normalised"] == pytest.approx((0.9 - 0.1) / (2 - 0.1))  # on its five conditions
+
+
+@pytest.mark.parametrize(
+    ("names", "least"), [("ABC", 0.25), (["A+B", "A+C", "B+C", "A", "B"], 0.25), ("ABCDE", 1 / 16)]
+)
+def test_few_conditions_are_never_significant(names: list[str], least: float) -> None:
+    """All differences have one sign, which by chance is as likely as so many coins that fall alike."""
+    scores = {"mean": {(name, 0): 0.0 for name in names}, "linear": {(name, 0): 1.0 for name in names}}
+    found = summarise(table(scores)).set_index("model")
+    assert found.loc["linear", "minus_mean_p"] == least
+
+
+def test_by_split_and_its_error() -> None:
+    """The means of the three splits are 1, 3 and 5."""
+    scores = {("A", 0): 0.5, ("B", 0): 1.5, ("A", 1): 3.0, ("C", 2): 5.0}
+    found = summarise(table({"mean": scores})).iloc[0]
+    assert found["by_split"] == pytest.approx(3.0)
+    assert found["by_split_error"] == pytest.approx(2 / np.sqrt(3))
+
+
 def test_undefined_is_counted_and_never_zero() -> None:
     scores = {"control": {("A", 0): np.nan, ("B", 0): np.nan}, "mean": {("A", 0): 0.5, ("B", 0): np.nan}}
     found = summarise(table(scores)).set_index("model")
@@ -130,8 +165,7 @@ def test_by_seen_averages_a_condition_within_its_class() -> None:
     """A+B is seen1 on two splits and seen2 on one."""
     rows = table({"mean": {("A+B", 0): 1.0, ("A+B", 1): 3.0, ("A+B", 2): 9.0, ("C", 0): 4.0}})
     rows["seen"] = ["seen1", "seen1", "seen2", "seen1"]
-    found = by_seen(rows).set_index("seen")
-    assert found.loc["seen1", ["mean", "n"]].tolist() == [3.0, 2] and found.loc["seen2", ["mean", "n"]].tolist() == [
-        9.0,
-        1,
-    ]
+    found = by_seen(rows).set_index("seen")[["mean", "n"]].T.to_dict("list")
+    assert found == {"seen1 of 2": [2.0, 1], "seen2 of 2": [9.0, 1], "seen1 of 1": [4.0, 1]}
+    gears = by_seen(rows.assign(seen="combo_seen1"))
+    assert set(gears["seen"]) == {"combo_seen1"}
