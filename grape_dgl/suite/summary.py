@@ -10,7 +10,7 @@ several blocks (see `blocks`), each a comparison of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -109,7 +109,7 @@ def _compared(metric: str, part: pd.DataFrame) -> Iterator[dict[str, Any]]:
     yield from found.values()
 
 
-def _normalised(by_split: pd.DataFrame, model: str, floor: str, way: str) -> float:
+def _normalised(by_split: pd.DataFrame, model: str, floor: str, way: Literal["high", "low"]) -> float:
     """Of the way from ``floor`` to the ceiling, on the scores that all three have; NaN without a ceiling."""
     if "ceiling" not in by_split:
         return float("nan")
