@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from grape_dgl.engine import float64
@@ -22,26 +22,30 @@ def structure_loss(structure: Structure) -> Float[Tensor, ""]:
     if not structure.units:
         return structure.prior.value.new_zeros(())
     units, a = [float64(u) for u in structure.units], float64(structure.channels)
-    grams = torch.stack([torch.stack([(u.T @ v).square().sum() for v in units]) for u in units])  # [hops hops]
+    learned = a.new_zeros(())
+    for k, u in enumerate(units):
+        for other in range(k + 1):
+            twice = 1 if other == k else 2
+            learned = learned + twice * a[k] * a[other] * (u.T @ units[other]).square().sum()
     diagonal = torch.stack([u.square().sum() for u in units])
-    learned = a @ grams @ a
     cross = 2 * (float64(structure.learned_on_prior) * prior).sum() + a @ diagonal
     squared = learned - 2 * cross + 2 * prior.square().sum() + len(units[0])
     return (squared.clamp(min=1e-12).sqrt() / len(units[0])).to(structure.channels)
 
 
-def expression_loss(
-    predicted: Float[Tensor, "cells measured"], observed: Float[Tensor, "cells measured"]
-) -> Float[Tensor, ""]:
-    """Eq. 14: mean over cells and genes of the squared error (log1p of normalised counts)."""
-    return F.mse_loss(predicted, observed)
+def reconstruction_loss(
+    change: Float[Tensor, "conditions measured"],
+    control: Float[Tensor, "conditions measured"],
+    place: Int[Tensor, " cells"],
+    expression: Float[Tensor, "cells measured"],
+    huber_delta: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Eq. 14 and Eq. 15-16 of cells whose condition is row ``place`` of ``change`` and ``control`` (log1p units).
 
-
-def direction_loss(
-    predicted: Float[Tensor, "cells measured"],
-    observed: Float[Tensor, "cells measured"],
-    control: Float[Tensor, "cells measured"],
-    delta: float,
-) -> Float[Tensor, ""]:
-    """Eq. 15-16: mean of ``Huber_delta(tanh(observed - control), tanh(predicted - control))``."""
-    return F.huber_loss(torch.tanh(predicted - control), torch.tanh(observed - control), delta=delta)
+    The mean over cells and genes of the squared error of ``change + control`` (Eq. 13), and of
+    ``Huber_delta(tanh(expression - control), tanh(change))``. A further cell costs element-wise work only.
+    """
+    observed = expression - control[place]
+    squared = F.mse_loss(change[place], observed)
+    direction = F.huber_loss(torch.tanh(change)[place], torch.tanh(observed), delta=huber_delta)
+    return squared, direction

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from grape_dgl.features.encode import encode
 from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
 from grape_dgl.graph.hetero import Pairs, Prior
+from grape_dgl.memory import peak_mb
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
@@ -141,7 +141,7 @@ def train(
         "graph": facts,
         "interrupted": interruption.received,
         "seconds": clock.seconds,
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": peak_mb(),
         "versions": versions(),
         "data": dict(screen.notes),
     }
@@ -233,16 +233,6 @@ class _Clock:
         now = time.monotonic()
         self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - start, 2)
         self.seconds["total"] = round(now - self._started, 2)
-
-
-def peak_memory_mb() -> float | None:
-    """Largest resident size of this process so far; None where the platform does not tell."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
 
 
 def versions() -> dict[str, str]:

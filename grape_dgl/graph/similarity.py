@@ -18,6 +18,8 @@ from grape_dgl.graph.hetero import Pairs
 
 FLOOR = 0.01
 """Smallest threshold: edge weights stay positive (Eq. 7's normalisation and log-similarity need it)."""
+BLOCK = 256
+"""Rows of a block of similarities."""
 
 
 def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim width"]) -> Float[Tensor, "genes out"]:
@@ -35,14 +37,17 @@ def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim w
 def _blocks(
     u: Tensor, allowed: Bool[Tensor, " genes"] | None, block: int
 ) -> Iterator[tuple[int, Float[Tensor, "rows columns"]]]:
-    """Rows ``start..start+block`` of the strict upper triangle against columns ``start..``; forbidden: -inf."""
+    """Rows ``start..start+block`` of the strict upper triangle against columns ``start..``; below it: -inf.
+
+    A gene that is not allowed has similarity 0, which is below ``FLOOR``.
+    """
+    if allowed is not None and not allowed.all():
+        u = u * allowed[:, None]
     for start in range(0, len(u), block):
         values = u[start : start + block] @ u[start:].T
-        rows = torch.arange(len(values), device=u.device)[:, None]
-        forbidden = torch.arange(values.shape[1], device=u.device)[None, :] <= rows
-        if allowed is not None:
-            forbidden |= ~(allowed[start : start + block, None] & allowed[None, start:])
-        yield start, values.masked_fill_(forbidden, -torch.inf)
+        square = values[:, : len(values)]
+        square.masked_fill_(torch.ones_like(square, dtype=torch.bool).tril_(), -torch.inf)
+        yield start, values
 
 
 @torch.no_grad()
@@ -50,7 +55,7 @@ def pairs_above(
     u: Float[Tensor, "genes dim"],
     epsilon: float,
     allowed: Bool[Tensor, " genes"] | None = None,
-    block: int = 512,
+    block: int = BLOCK,
     max_edges: int | None = None,
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """All pairs i < j of ``allowed`` genes with ``<u_i, u_j> >= epsilon`` (Eq. 3, 9), in row order.
@@ -75,7 +80,7 @@ def pairs_above(
 
 @torch.no_grad()
 def degree_threshold(
-    u: Float[Tensor, "genes dim"], degree: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+    u: Float[Tensor, "genes dim"], degree: float, allowed: Bool[Tensor, " genes"] | None = None, block: int = BLOCK
 ) -> float:
     """Epsilon for a mean degree of at most ``degree`` among the ``allowed`` genes: an exact quantile over pairs i < j.
 
@@ -107,7 +112,7 @@ def threshold_of(values: Float[Tensor, " pairs"], wanted: int) -> float:
 
 @torch.no_grad()
 def nearest_pairs(
-    u: Float[Tensor, "genes dim"], k: int, allowed: Bool[Tensor, " genes"] | None = None, block: int = 512
+    u: Float[Tensor, "genes dim"], k: int, allowed: Bool[Tensor, " genes"] | None = None, block: int = BLOCK
 ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
     """Every gene's ``k`` most similar genes above ``FLOOR`` as pairs i < j (option ``min_neighbours``)."""
     u = u.detach()

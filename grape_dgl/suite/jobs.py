@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import re
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +25,8 @@ from grape_dgl.evaluation.ceiling import ceiling
 from grape_dgl.evaluation.evaluate import evaluate
 from grape_dgl.evaluation.null import null_screen
 from grape_dgl.evaluation.predictions import Predictions
-from grape_dgl.pipeline import observed_beside, peak_memory_mb
+from grape_dgl.memory import peak_mb, reset_peak
+from grape_dgl.pipeline import observed_beside
 from grape_dgl.suite.models import Bench, make_model
 from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite, fingerprint, in_file_name
 from grape_dgl.suite.versions import row_versions
@@ -135,13 +134,13 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     if job.model.kind == "GRAPE":
         import grape_dgl.training.fit  # noqa: F401  likewise: seconds of imports
     gc.collect()
-    _reset_peak()
+    reset_peak()
     started = time.monotonic()
     model = make_model(job.model, bench, job.seed, folder)
     model.fit(screen, split, control)
     change = model.predict(split.test)
     seconds = time.monotonic() - started
-    peak = getattr(model, "peak_memory_mb", None) or _peak()
+    peak = getattr(model, "peak_memory_mb", None) or peak_mb()
     if job.seed == 0:
         bare = Predictions(
             conditions=split.test, genes=screen.genes.symbol[: screen.genes.measured], change=change,
@@ -182,20 +181,3 @@ def failures(table: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
 
 def _write(table: pd.DataFrame, path: Path) -> None:
     write_beside(path, lambda beside: table.reindex(columns=list(COLUMNS)).to_parquet(beside, index=False))
-
-
-def _reset_peak() -> None:
-    """Let the peak of this process's memory start from here, where the system can (Linux)."""
-    if sys.platform == "linux":
-        try:
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        except OSError:
-            log.debug("the peak of the memory cannot be reset here")
-
-
-def _peak() -> float | None:
-    if sys.platform != "linux":
-        return peak_memory_mb()
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return round(int(found.group(1)) / 1024, 1) if found else None

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from grape_dgl.config import Config
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ModelError
-from grape_dgl.losses import direction_loss, expression_loss, structure_loss
+from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
 from grape_dgl.training.interruption import Interruption
@@ -68,10 +68,8 @@ class Fit(L.LightningModule):
         here, place = torch.unique(batch.condition, return_inverse=True)
         targets = [self.train_part.targets[c] for c in here.tolist()]
         change, structure = self.model(self.genes, targets, refresh=batch_idx == 0)
-        control = self.train_part.control[batch.condition]
-        prediction = change[place] + control  # Eq. 13
-        mse = expression_loss(prediction, batch.expression)
-        direction = direction_loss(prediction, batch.expression, control, self.settings.training.huber_delta)
+        control, delta = self.train_part.control[here], self.settings.training.huber_delta
+        mse, direction = reconstruction_loss(change, control, place, batch.expression, delta)
         regulariser = structure_loss(structure)
         loss = mse + direction + self.settings.structure.regulariser * regulariser  # Eq. 17-18
         if not torch.isfinite(loss):

@@ -1,0 +1,140 @@
+"""How fast is a training step? Ours against GRAPE as one writes it first, on one edge list.
+
+Run: python benchmarks/speed/step.py [--graph text|random] [--width 64|16] [--engine dgl|torch] [--repeats 3] [--out F]
+
+Contract: a step is Eq. 1-18 forward and backward for 60 distinct conditions of one gene and 2,000 cells: T = 4, K = 3,
+two layers of 4 heads x ``--width``, target degree 20, dropout .4, float32; no optimiser. ``plain`` (plain.py) has dense
+similarities with autograd and, for each condition, a whole pass with its own backward; both compute on the same edges
+with the same dropout masks. ``text``: MiniLM on the 5,060 rows of ``--table``; ``random``: normal features, 30 % of the
+genes non-coding. Genes, conditions, cells and weights are drawn with seed 0. One warm-up of each (``plain`` with one
+condition), then ``--repeats`` rounds in which every job runs once; medians and extremes over rounds of seconds and of
+ratios within a round. Loss and gradients are compared in the first round: the largest difference of a gradient over the
+largest of its parameter's (or a hundredth of the largest of all). Peak memory is the resident size of this process,
+which holds torch, DGL and the inputs, over ours alone.
+
+``one_more_condition``: the share of a whole pass, forward and backward, that a step pays for one more condition: (ours
+with 60 - ours with 30 conditions) / 30 over (plain with 60 - plain with 10) / 50.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import measure
+import numpy as np
+import plain
+import torch
+from torch import Tensor
+
+from grape_dgl.losses import reconstruction_loss, structure_loss
+from grape_dgl.memory import peak_mb, reset_peak
+from grape_dgl.model import GRAPE, GeneInputs
+
+CELLS, CONDITIONS = 2000, 60
+
+
+class Step:
+    """One step of a model on random cells, both ways."""
+
+    def __init__(self, model: GRAPE, genes: GeneInputs) -> None:
+        self.model, self.genes = model.train(), genes
+        draw = np.random.default_rng(0)
+        self.targets = [(int(gene),) for gene in draw.choice(len(genes), CONDITIONS, replace=False)]
+        generator = torch.Generator().manual_seed(0)
+        self.control = torch.rand(CONDITIONS, len(genes), generator=generator)
+        self.cells = torch.rand(2 * CELLS, len(genes), generator=generator)
+        with torch.no_grad():
+            z = model.represent(genes)
+            self.edges = plain.shared_edges(model, z, model.learn_graph(z))
+
+    def fast(self, conditions: int = CONDITIONS, cells: int = CELLS) -> float:
+        model, place = self.model, torch.arange(cells) % conditions
+        z = model.represent(self.genes)
+        structure = model.learn_graph(z)
+        torch.manual_seed(1)
+        graph = model.graph(structure.pairs, self.genes.coding)
+        change = model.propagate(graph, z.fused, self.targets[:conditions])
+        delta = model.config.training.huber_delta
+        parts = reconstruction_loss(change, self.control[:conditions], place, self.cells[:cells], delta)
+        loss = parts[0] + parts[1] + model.config.structure.regulariser * structure_loss(structure)
+        loss.backward()
+        return float(loss.detach())
+
+    def plain(self, conditions: int = CONDITIONS) -> float:
+        place = torch.arange(CELLS) % conditions
+        cells = [self.cells[:CELLS][place == row] for row in range(conditions)]
+        losses = [(part, self.control[row], len(part) / CELLS) for row, part in enumerate(cells)]
+        return plain.step(self.model, self.genes, self.targets[:conditions], losses, self.edges, masks_seed=1)
+
+    def gradients(self, of: Callable[[], float]) -> tuple[float, dict[str, Tensor]]:
+        """Loss and gradients, which are left blank."""
+        self.model.zero_grad()
+        loss = of()
+        found = {name: p.grad.clone() for name, p in self.model.named_parameters() if p.grad is not None}
+        self.model.zero_grad()
+        return loss, found
+
+
+def differences(step: Step) -> dict[str, float]:
+    """Of loss and gradients, relative."""
+    (loss, fast), (other, slow) = step.gradients(step.fast), step.gradients(step.plain)
+    largest = max(float(one.abs().max()) for one in slow.values())
+    apart = [
+        float((fast[name] - one).abs().max()) / max(float(one.abs().max()), 0.01 * largest)
+        for name, one in slow.items()
+    ]
+    return {"loss": abs(loss - other) / abs(other), "gradients": max(apart)}
+
+
+def slope(more: Sequence[float], less: Sequence[float], number: int) -> list[float]:
+    return [(a - b) / number for a, b in zip(more, less, strict=True)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times a training step.")
+    parser.add_argument("--graph", choices=["text", "random"], default="text")
+    parser.add_argument("--table", type=Path, default=measure.TABLE)
+    parser.add_argument("--genes", type=int, default=5060)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--engine", choices=["dgl", "torch"], default="dgl")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    text = given.graph == "text"
+    genes = measure.text_genes(given.table, given.genes) if text else measure.random_genes(given.genes)
+    step = Step(measure.new_model(genes, given.engine, model={"width": given.width}), genes)
+    reset_peak()
+    step.fast()
+    peak = peak_mb()
+    step.plain(1)
+    jobs: dict[str, Callable[[], float]] = {
+        "fast": step.fast,
+        "fast, 30 conditions": lambda: step.fast(CONDITIONS // 2),
+        "fast, twice the cells": lambda: step.fast(cells=2 * CELLS),
+        "plain": step.plain,
+        "plain, 10 conditions": lambda: step.plain(10),
+    }
+    apart = differences(step)
+    seconds = measure.paired(jobs, given.repeats)
+    fast, slow = seconds["fast"], seconds["plain"]
+    whole = slope(slow, seconds["plain, 10 conditions"], CONDITIONS - 10)
+    more = slope(fast, seconds["fast, 30 conditions"], CONDITIONS // 2)
+    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
+    found = {
+        "genes": len(genes),
+        "edges": {"learned": len(step.edges["learned"][0])},
+        "seconds": {name: measure.spread(values) for name, values in seconds.items()},
+        "times_faster": measure.ratio(slow, fast),
+        "one_more_condition": measure.ratio(more, whole),
+        "relative_difference": apart,
+        "peak_memory_mb": peak,
+    }
+    measure.report(measure.contract("step", settings) | found, given.out)
+
+
+if __name__ == "__main__":
+    main()

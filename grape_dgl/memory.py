@@ -1,0 +1,32 @@
+"""The largest resident size that this process has had, in MB."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from pathlib import Path
+
+log = logging.getLogger("grape_dgl")
+
+
+def reset_peak() -> None:
+    """Let the peak start from here, where the system can (Linux)."""
+    if sys.platform == "linux":
+        try:
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        except OSError:
+            log.debug("the peak of the memory cannot be reset here")
+
+
+def peak_mb() -> float | None:
+    """Since the start or, where the system can, the last :func:`reset_peak`; None where the system does not say."""
+    if sys.platform == "linux":
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="ascii"))
+        return round(int(found.group(1)) / 1024, 1) if found else None
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 if sys.platform != "darwin" else 1024**2), 1)
