@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import platform
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from grape_dgl.features.encode import encode
 from grape_dgl.graph.facts import as_text, graph_facts
 from grape_dgl.graph.files import edge_table, read_edges, write_edges
 from grape_dgl.graph.hetero import Pairs, Prior
+from grape_dgl.laps import Laps
 from grape_dgl.memory import peak_mb
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
@@ -72,7 +72,7 @@ def train(
     out = Path(out)
     if not force and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
-    clock = _Clock()
+    lap, phases, epochs = Laps(), Counter[str](), 0
     device = resolve_device(config.training.device)
     engine = choose_engine(config.training.engine, device)
     seed = config.training.seed
@@ -83,9 +83,9 @@ def train(
         split.kind, len(split.train), len(split.val), len(split.test), engine, device,
     )  # fmt: skip
 
-    with clock("features"):
-        perturbed = {gene for condition in screen.conditions for gene in targets(condition)}
-        features = encode(screen.genes, config.features, cache, perturbed, config.model.only)
+    perturbed = {gene for condition in screen.conditions for gene in targets(condition)}
+    features = encode(screen.genes, config.features, cache, perturbed, config.model.only)
+    lap("features")
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     inputs = gene_inputs(screen.genes, features, priors, given)
     with replacing(out, ARTEFACTS, complete=out / "model" / "model.json"), Interruption() as interruption:
@@ -94,16 +94,18 @@ def train(
         members: list[GRAPE] = []
         for number in range(config.training.ensemble):
             member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number)
-            with clock("align"):
-                align(member, inputs.to(device), config.alignment, seed + number)
+            align(member, inputs.to(device), config.alignment, seed + number)
+            lap("align")
             if members and interruption.received:
                 break
-            with clock("train"):
-                result = fit(
-                    member, inputs, screen, control, split.train, split.val, seed=seed + number, device=device,
-                    weights=weights_path(out, number), log_file=out / (f"log-{number}.csv" if number else "log.csv"),
-                    progress=progress, interruption=interruption,
-                )  # fmt: skip
+            result = fit(
+                member, inputs, screen, control, split.train, split.val, seed=seed + number, device=device,
+                weights=weights_path(out, number), log_file=out / (f"log-{number}.csv" if number else "log.csv"),
+                progress=progress, interruption=interruption,
+            )  # fmt: skip
+            lap("train")
+            phases.update(result.phases)
+            epochs += result.epochs
             log.info("model %d of %d: %s", number + 1, config.training.ensemble, result)
             members.append(member)
             run = Run(
@@ -118,20 +120,20 @@ def train(
             if interruption.received:
                 break
 
-    with clock("predict"):
-        predictions = observed_beside(run.predict(split.test), screen, control)
-        predictions.write(out / "predictions.h5ad")
-        pairs = run.ensemble.pairs()
-        write_edges(edge_table(pairs, run.genes), out / "graph.tsv.gz")
+    predictions = observed_beside(run.predict(split.test), screen, control)
+    predictions.write(out / "predictions.h5ad")
+    pairs = run.ensemble.pairs()
+    write_edges(edge_table(pairs, run.genes), out / "graph.tsv.gz")
+    lap("predict")
     facts = graph_facts(pairs, run.genes, screen.conditions)
     log.info("learned graph: %s", as_text(facts))
-    with clock("baselines"):
-        changes = {"GRAPE": predictions.change}
-        for model in standard_baselines(joined(features)):
-            model.fit(screen, split, control)
-            changes[model.name] = model.predict(split.test)
-    with clock("score"):
-        table = evaluate(screen, control, changes, split.test, seed)
+    changes = {"GRAPE": predictions.change}
+    for model in standard_baselines(joined(features)):
+        model.fit(screen, split, control)
+        changes[model.name] = model.predict(split.test)
+    lap("baselines")
+    table = evaluate(screen, control, changes, split.test, seed)
+    lap("score")
     write_beside(out / "metrics.csv", lambda path: table.to_csv(path, index=False))
     differ = variation(predictions)
     warn_of_sameness(differ)
@@ -140,7 +142,8 @@ def train(
         "variation": differ,
         "graph": facts,
         "interrupted": interruption.received,
-        "seconds": clock.seconds,
+        "seconds": {name: round(value, 2) for name, value in {**lap.seconds, "total": lap.total}.items()},
+        "training": {"epochs": epochs, "seconds": {name: round(value, 3) for name, value in phases.items()}},
         "peak_memory_mb": peak_mb(),
         "versions": versions(),
         "data": dict(screen.notes),
@@ -217,22 +220,6 @@ def build_graph(genes: GeneInputs, config: Config) -> tuple[Pairs, dict[str, flo
         pairs = model.structure.unlearned(model.structure.prior(z, refresh=True), z, refresh=True).pairs
     thresholds = {member: model.structure.epsilon(member) for member in model.structure.members}
     return pairs, thresholds | {"G_agg": model.structure.epsilon("learned")}
-
-
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._started = time.monotonic()
-
-    @contextmanager
-    def __call__(self, phase: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        now = time.monotonic()
-        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - start, 2)
-        self.seconds["total"] = round(now - self._started, 2)
 
 
 def versions() -> dict[str, str]:

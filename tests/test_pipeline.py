@@ -116,6 +116,10 @@ def test_metrics_files(folder: Path) -> None:
     found = ad.read_h5ad(folder / "predictions.h5ad")
     assert report["n_test"] == found.n_obs and report["peak_memory_mb"] > 0
     assert {"features", "align", "train", "predict", "baselines", "score", "total"} == set(report["seconds"])
+    spent = report["training"]["seconds"]
+    assert {"cells", "represent", "structure", "messages", "loss", "backward", "optimiser"} < set(spent)
+    assert min(spent.values()) >= 0 and sum(spent.values()) <= report["seconds"]["train"] + 0.1  # no time counts twice
+    assert report["training"]["epochs"] == len(pd.read_csv(folder / "log.csv"))
     rmse = np.sqrt(np.square(found.X - found.layers["observed"]).mean(axis=1)).mean()
     assert report["test"]["GRAPE"]["rmse"] == pytest.approx(rmse, rel=0.05)  # the reference half differs a little
     assert report["test"]["control"]["pcc_delta"] is None

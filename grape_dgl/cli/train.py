@@ -33,9 +33,18 @@ SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta
 @click.option("--graph", type=click.Path(path_type=Path), metavar="TSV",
               help="Edge table (as build-graph writes it) that replaces the prior graph.")  # fmt: skip
 @prior_option
+@click.option("--profile", is_flag=True, help="Say on stderr where the time went.")
 @output_options(required=True, help="Run folder to write.")
 @json_option
-def command(out: Path, force: bool, as_json: bool, graph: Path | None, prior: tuple[str, ...], **options: Any) -> None:
+def command(
+    out: Path,
+    force: bool,
+    as_json: bool,
+    graph: Path | None,
+    prior: tuple[str, ...],
+    profile: bool,
+    **options: Any,
+) -> None:
     """Train GRAPE on DATA and score it on held-out conditions beside control, mean and linear.
 
     Writes the run folder: config.toml, split.json, model/, log.csv, graph.tsv.gz, nodes.tsv, predictions.h5ad,
@@ -69,9 +78,22 @@ def command(out: Path, force: bool, as_json: bool, graph: Path | None, prior: tu
         cache=feature_cache(options["cache"]), progress=shown, force=force,
     )  # fmt: skip
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    if profile:
+        click.echo(profile_table(report), err=True)
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
     if report["interrupted"]:
         raise click.exceptions.Exit(130)
+
+
+def profile_table(report: dict[str, Any]) -> str:
+    """Seconds of the run by phase, then of the training by phase, whole and per epoch."""
+    training, epochs = report["training"]["seconds"], report["training"]["epochs"]
+    lines = [f"{phase:<26}{seconds:>9.2f} s" for phase, seconds in report["seconds"].items()]
+    lines.append(f"of train, {epochs} epochs:")
+    for phase, seconds in sorted(training.items(), key=lambda item: -item[1]):
+        share = 100 * seconds / max(sum(training.values()), 1e-9)
+        lines.append(f"  {phase:<24}{seconds:>9.2f} s {share:>5.0f} % {1000 * seconds / epochs:>9.1f} ms per epoch")
+    return "\n".join(lines)
 
 
 def score_table(report: dict[str, Any]) -> str:

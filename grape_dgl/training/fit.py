@@ -24,6 +24,7 @@ from tqdm import tqdm
 from grape_dgl.config import Config
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ModelError
+from grape_dgl.laps import Laps
 from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
@@ -45,12 +46,17 @@ class FitResult:
     interrupted: bool
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds by phase of all epochs; on a GPU, whose work runs behind, the phase that waits for it counts it"""
 
     def __str__(self) -> str:
         """One line for a reader."""
         best = "before the first epoch" if self.best_epoch < 0 else f"after epoch {self.best_epoch}"
         score = "" if self.best_validation is None else f" (validation RMSE {self.best_validation:.4f})"
-        return f"{self.epochs} epochs in {self.seconds:.0f} s, best {best}{score}"
+        whole = sum(self.phases.values()) or 1.0
+        longest = sorted(self.phases.items(), key=lambda item: -item[1])[:4]
+        spent = ", ".join(f"{phase} {100 * value / whole:.0f} %" for phase, value in longest)
+        return f"{self.epochs} epochs in {self.seconds:.0f} s ({spent}), best {best}{score}"
 
 
 class Fit(L.LightningModule):
@@ -62,12 +68,20 @@ class Fit(L.LightningModule):
         super().__init__()
         self.model, self.settings = model, config
         self.genes, self.train_part, self.validation_part = genes, train, validation
-        self.penalty = math.nan
+        self.penalty, self.lap = math.nan, Laps()
 
     def training_step(self, batch: CellBatch, batch_idx: int) -> Tensor:
+        self.lap("cells")
         here, place = torch.unique(batch.condition, return_inverse=True)
         targets = [self.train_part.targets[c] for c in here.tolist()]
-        change, structure = self.model(self.genes, targets, refresh=batch_idx == 0)
+        z = self.model.represent(self.genes)
+        self.lap("represent")
+        structure = self.model.learn_graph(z, refresh=batch_idx == 0)
+        self.lap("structure")
+        graph = self.model.graph(structure.pairs, self.genes.coding)
+        self.lap("graph")
+        change = self.model.propagate(graph, z.fused, targets)
+        self.lap("messages")
         control, delta = self.train_part.control[here], self.settings.training.huber_delta
         mse, direction = reconstruction_loss(change, control, place, batch.expression, delta)
         regulariser = structure_loss(structure)
@@ -83,12 +97,20 @@ class Fit(L.LightningModule):
             on_step=False, on_epoch=True, batch_size=len(batch.condition),
         )  # fmt: skip
         self.log("edges", float(len(structure.pairs)), on_step=False, on_epoch=True, batch_size=1)
+        self.lap("loss")
         return loss
+
+    def on_after_backward(self) -> None:
+        self.lap("backward")
+
+    def on_train_batch_end(self, outputs: Any, batch: CellBatch, batch_idx: int) -> None:
+        self.lap("optimiser")
 
     def on_train_epoch_end(self) -> None:
         score = self.settle()
         if score is not None:
             self.log("val_rmse", score)
+        self.lap("read-out and validation")
 
     def settle(self) -> Tensor | None:
         """The model as it would be kept now, and its RMSE on the validation conditions (mean over conditions).
@@ -129,7 +151,9 @@ class _Keeper(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
         module = cast(Fit, pl_module)
+        module.lap("start")
         score = module.settle()
+        module.lap("read-out and validation")
         if score is not None:  # no epoch need be worse than the start
             self._keep(module, float(score), epoch=-1)
             for stopper in trainer.early_stopping_callbacks:
@@ -148,6 +172,7 @@ class _Keeper(Checkpoint):
         score = row["val_rmse"] if self.checked is not None else -float(trainer.current_epoch)
         if score < self.best:
             self._keep(cast(Fit, pl_module), score, trainer.current_epoch)
+        cast(Fit, pl_module).lap("log and weights")
 
     def _keep(self, module: Fit, score: float, epoch: int) -> None:
         self.best, self.best_epoch, self.best_penalty = score, epoch, module.penalty
@@ -247,7 +272,8 @@ def fit(
             logger=False, enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
-        trainer.fit(Fit(model, genes, trained, checked, config), DataLoader(batches, batch_size=None))
+        module = Fit(model, genes, trained, checked, config)
+        trainer.fit(module, DataLoader(batches, batch_size=None))
     model.to(place)  # Lightning leaves it on the CPU
     load_weights(model, weights)
     if t.readout == "ridge" and checked is not None:
@@ -261,4 +287,5 @@ def fit(
         interrupted=interruption.received,
         seconds=time.monotonic() - started,
         history=keeper.history,
+        phases=module.lap.seconds,
     )
