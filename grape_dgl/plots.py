@@ -17,12 +17,15 @@ from grape_dgl.writing import write_beside
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+LONGEST = 32
+"""Letters of a name in a figure."""
 COLOURS = {"cc": "#3b6ea5", "cn": "#b5838d", "nn": "#6d9773"}
 
 
 def plain(name: object) -> str:
-    """A name of a gene, condition or model to be drawn: its ``$`` are letters, not mathematics."""
-    return str(name).replace("$", r"\$")
+    """A name of a gene, condition or model to be drawn: not too long, and its ``$`` are letters, not mathematics."""
+    words = str(name)
+    return (words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…").replace("$", r"\$")
 
 
 def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ SHOWN = ("pcc_delta", "rmse")
     "--data",
     "folders",
     multiple=True,
-    type=PATH,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
     help="Where files that SUITE names are looked for, beside its own folder. Repeatable.",
 )
@@ -63,7 +64,7 @@ def command(
     """Run the benchmark that the TOML file SUITE describes, and report it: FOLDER/report.html and its tables.
 
     What is done is kept in --out: the same command goes on where it was stopped or killed. A job that fails is a row
-    with its reason.
+    with its reason; the others count all the same, and the command ends with 1.
 
     \b
     Examples:
@@ -73,8 +74,8 @@ def command(
     import dataclasses
 
     from grape_dgl.data.catalog import default_cache
-    from grape_dgl.errors import ConfigError, did_you_mean
-    from grape_dgl.suite.benchmark import benchmark
+    from grape_dgl.errors import ConfigError, DataError, did_you_mean
+    from grape_dgl.suite.benchmark import CARD, benchmark
     from grape_dgl.suite.report import write_reports
     from grape_dgl.suite.spec import Suite
 
@@ -95,13 +96,15 @@ def command(
         echo_json(shown.to_dict("records"))
     else:
         click.echo(as_text(found))
+    if failed := len(json.loads((out / CARD).read_text(encoding="utf-8"))["failed"]):
+        raise DataError(f"{failed} jobs failed; why stands in '{out / CARD}' and the report; --retry does them again")
 
 
 def as_text(found: pd.DataFrame) -> str:
     """One line per data set, split, block and model."""
     lines = []
     for (data, split, _), part in found.groupby(["data", "split", "block"], observed=True, sort=False):
-        lines.append(f"{data}, split {split}, {part['splits'].iloc[0]} splits")
+        lines.append(f"{data}, split {split}, seeds: {part['splits'].iloc[0]}")
         width = max(len(str(model)) for model in part["model"])
         lines.append(" " * width + "".join(f"  {metric:>26}" for metric in SHOWN))
         for model, rows in part.groupby("model", observed=True, sort=False):
@@ -114,4 +117,5 @@ def _cell(rows: pd.DataFrame) -> str:
     if rows.empty or rows["mean"].isna().all():
         return "-"
     row = rows.iloc[0]
-    return f"{row['mean']:.4f} [{row['low']:.3f}, {row['high']:.3f}]"
+    interval = "" if rows["low"].isna().all() else f" [{row['low']:.3f}, {row['high']:.3f}]"
+    return f"{row['mean']:.4f}{interval}"

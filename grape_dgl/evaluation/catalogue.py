@@ -66,6 +66,8 @@ def check_names(names: Sequence[str]) -> None:
     """DataError for a name that ``evaluate`` does not know."""
     known = all_names()
     for name in names:
+        if name in METRICS and name not in known:
+            raise DataError(f"'{name}' compares cells, not means: grape-dgl evaluate FILE --cells gives it")
         if name not in known:
             raise DataError(f"there is no metric '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")
 
@@ -93,7 +95,7 @@ def page() -> str:
         "",
         "Scores when none are named: " + ", ".join(f"`{name}`" for name in metric_names()) + ".",
         "",
-        "With the changes of the training conditions (`trained`) also "
+        "With the changes of the training conditions (`evaluate(trained=...)`; the suite gives them) also "
         + ", ".join(f"`{name}`" for name in metric_names(trained=True)[len(metric_names()) :])
         + ". By name only: "
         + ", ".join(f"`{name}`" for name in all_names()[len(metric_names(trained=True)) :])

@@ -13,8 +13,10 @@ import pandas as pd
 
 from grape_dgl.errors import DataError
 from grape_dgl.pipeline import versions
+from grape_dgl.suite.check import check
 from grape_dgl.suite.jobs import collect, failures, jobs_of
 from grape_dgl.suite.lock import locked
+from grape_dgl.suite.peers import Peer
 from grape_dgl.suite.queue import run_jobs
 from grape_dgl.suite.spec import Suite, catalog_files, described
 from grape_dgl.suite.summary import by_seen, costs, summarise
@@ -31,8 +33,10 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
 
     A job is done when its file is in ``out/jobs``, failed ones too unless ``retry``. Written are ``results.parquet``
     (long table), ``summary.csv``, ``by_seen.csv``, ``costs.csv`` and ``card.json`` (specification, sha256 of its files,
-    versions, those of the rows, machine, failures). GrapeError where another benchmark works in ``out``.
+    versions, those of the rows, peers, machine, failures). GrapeError where another benchmark works in ``out``, and for
+    what would make every job of a model or data set fail, as far as it can be known before.
     """
+    check(suite)
     with locked(out) as lock:
         _remove_leftovers(out)
         catalog = catalog_files(suite, cache)
@@ -54,7 +58,9 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
         write_beside(out / COSTS, lambda path: cost.to_csv(path, index=False))
         bad = [{name: row[name] for name in ("data", "split", "seed", "model", "reason")} for row in failures(table)]
         rows = rows_by_versions(table)
-        known = {"versions": versions(), "rows": rows, "machine": _machine(workers), "failed": bad}
+        peers = [Peer.read(str(model.options["folder"])) for model in suite.models if model.kind == "peer"]
+        facts = [{"name": one.name, "source": one.source, "licence": one.licence} for one in peers]
+        known = {"versions": versions(), "rows": rows, "peers": facts, "machine": _machine(workers), "failed": bad}
         write_json(out / CARD, described(suite, catalog) | known)
     for row in bad:
         log.warning(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import plain
@@ -90,4 +91,8 @@ def cost_figure(summary: pd.DataFrame, costs: pd.DataFrame, metric: str) -> Figu
         spot = (max(row.seconds, 1e-3), row.mean)
         axes.annotate(plain(row.model), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
     axes.set(xscale="log", xlabel="seconds to fit and predict (median)", ylabel=metric)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize=7)
     return figure

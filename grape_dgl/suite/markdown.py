@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 COLUMNS = {
-    "pcc_delta": "Pearson delta", "rmse": "RMSE", "pcc_delta_de20_heldout": "of 20 DE genes, held out",
+    "pcc_delta": "Pearson delta", "rmse": "RMSE", "pcc_delta_de20_heldout": "Pearson delta of DE20, held out",
     "pcc_delta_shared_control": "shared control", "centroid_accuracy": "centroid accuracy",
 }  # fmt: skip
 """Metric -> title; the first leads and is compared."""

@@ -103,11 +103,16 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
     return made
 
 
-def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
-    """A program in an environment of its own, with the GO file of the data set where it asks for one."""
+def peer_of(spec: ModelSpec, data: DataSpec) -> tuple[Peer, dict[str, str], dict[str, str]]:
+    """The peer of a model, its files (the GO file of the data set as ``gene2go``) and its settings."""
     peer = Peer.read(str(spec.options["folder"]))
-    settings = dict(item.partition("=")[::2] for item in spec.options.get("settings", ()))
-    files = {name: bench.spec.go for name in peer.files if name == "gene2go" and bench.spec.go}
+    settings = {name: value for name, _, value in (item.partition("=") for item in spec.options.get("settings", ()))}
+    return peer, {name: data.go for name in peer.files if name == "gene2go" and data.go}, settings
+
+
+def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
+    """A program in an environment of its own."""
+    peer, files, settings = peer_of(spec, bench.spec)
     made = PeerModel(
         peer, files=files, settings=settings, seed=seed, logs=folder, cache=bench.cache / "peers",
         time_limit=spec.options.get("time_limit"),

@@ -99,7 +99,8 @@ class Peer:
                     raise ConfigError(f"peer '{self.name}' knows no {what} '{name}'{did_you_mean(name, known)}")
         for name, meaning in self.files.items():
             if name not in files:
-                raise ConfigError(f"peer '{self.name}' needs a file '{name}': {meaning}; give its path")
+                hint = " (in a suite: go = FILE of the data set)" if name == "gene2go" else ""
+                raise ConfigError(f"peer '{self.name}' needs a file '{name}': {meaning}; give its path{hint}")
             if not Path(files[name]).is_file():
                 raise ConfigError(f"peer '{self.name}': there is no file '{files[name]}'; expected {meaning}")
         chosen = {**self.settings, **{name: str(value) for name, value in settings.items()}}

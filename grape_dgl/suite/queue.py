@@ -45,7 +45,9 @@ class _Worker:
 
 
 def run_jobs(jobs: Sequence[Job], out: Path, cache: Path, lock: Lock, workers: int = 1) -> None:
-    """Do ``jobs`` in ``workers`` processes, which share the cores; each job writes its own file in ``out``.
+    """Do ``jobs`` in ``workers`` processes, which share the cores (``OMP_NUM_THREADS`` of them, where it is set).
+
+    Each job writes its own file in ``out``.
 
     A worker that dies (killed, out of memory) leaves a row that says so, and another takes its place. Ctrl-C, SIGTERM
     and the death of this process end the workers: their jobs in hand are lost. They hold ``lock`` too, of ``out``.
@@ -53,7 +55,9 @@ def run_jobs(jobs: Sequence[Job], out: Path, cache: Path, lock: Lock, workers: i
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, end) if in_main else None
     todo = list(jobs)[::-1]
-    hire = partial(_hire, out, cache, lock, max((os.cpu_count() or 1) // workers, 1))
+    cores = os.environ.get("OMP_NUM_THREADS", "")
+    threads = max((int(cores) if cores.isdecimal() else os.cpu_count() or 1) // workers, 1)
+    hire = partial(_hire, out, cache, lock, threads)
     alive: list[_Worker] = []
     with tqdm(total=len(todo), desc="benchmark", unit="job", file=sys.stderr) as bar:
         try:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from grape_dgl.data.conditions import targets
 from grape_dgl.data.vectors import Features
 from grape_dgl.evaluation.cards import METRICS
+from grape_dgl.evaluation.catalogue import card
 from grape_dgl.evaluation.null import NULL_METRICS
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import change_figure, network_figure, save_figure
@@ -35,6 +36,17 @@ from grape_dgl.writing import write_text
 TABLE1 = ("rmse", "dac", "dac_de20", "dac_de40", "pcc_delta", "pcc_delta_de20", "pcc_delta_de40")
 """Metrics of the paper's Table 1, with disjoint controls; the shared ones stand beside them."""
 SHOWN = ("pcc_delta", "dac_nonzero")
+CAPTIONS = {
+    "scores by condition": "A dot is a condition, averaged over its splits; the red line is the median.",
+    "GRAPE and its ablations": "Mean over conditions and 95 % interval.",
+    "score and cost": "Pearson delta against the seconds of a job.",
+    "calibration": "Genes of all test conditions of seed 0, in tenths by predicted change. On the diagonal, changes "
+    "are as large as predicted.",
+    "change by": "Test condition of seed 0, every gene a dot; red: its strongest DE genes.",
+    "features and learned representation": "UMAP of what the model is given and of what it has learned, by biotype.",
+    "network around": "Learned similarity, not regulation; of the model of seed 0.",
+}
+"""What is seen in a figure, by a piece of its title."""
 DRAWN = 12
 """Conditions of a model that are drawn, at most."""
 NETWORKS = 3
@@ -64,17 +76,18 @@ def write_reports(out: Path, formats: Sequence[str] = ()) -> Path:
     """``out/report.html`` from what a benchmark left in ``out``; every figure as ``out/figures/*.FORMAT`` as well."""
     from jinja2 import Environment
 
-    table, card = pd.read_parquet(out / TABLE), json.loads((out / CARD).read_text(encoding="utf-8"))
+    table, facts = pd.read_parquet(out / TABLE), json.loads((out / CARD).read_text(encoding="utf-8"))
     summary, costs, seen = (_read(out / name) for name in (SUMMARY, COSTS, SEEN))
-    null = {one["name"] for one in card["suite"]["data"] if one["null_conditions"]}
+    null = {one["name"] for one in facts["suite"]["data"] if one["null_conditions"]}
+    simulated = {one["name"] for one in facts["suite"]["data"] if one["path"].startswith("demo")}
     parts = list(_parts(out, table, summary, costs, seen, null))
     jobs = len(table.drop_duplicates(["data", "split", "seed", "configuration"]))
     template = files("grape_dgl").joinpath("templates/benchmark.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True)
-    environment.filters |= {"number": _number, "picture": _picture}
+    environment.filters |= {"number": _number, "picture": _picture, "caption": _caption, "way": _way}
     text = environment.from_string(template).render(
-        card=card, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=_cards(),
-        published=published(), jobs=jobs, failed=card["failed"],
+        card=facts, parts=parts, costs=costs.to_dict("records"), table1=TABLE1, metrics=_cards(),
+        published=published(), jobs=jobs, failed=facts["failed"], simulated=simulated,
     )  # fmt: skip
     write_text(out / "report.html", text)
     for kind in formats:
@@ -106,9 +119,20 @@ def _cards() -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
+def _caption(title: str) -> str:
+    return next((text for words, text in CAPTIONS.items() if words in title), "")
+
+
+def _way(name: str) -> str:
+    """An arrow to where a score is better."""
+    return "↓" if card(name)[0].best == "low" else "↑"
+
+
 def _read(path: Path) -> pd.DataFrame:
     """A table of ours, in which a model called ``NA`` is one."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    words = [name for name in ("best_simple", "tuned") if name in table]
+    return table.assign(**{name: table[name].fillna("–") for name in words})
 
 
 def _of(table: pd.DataFrame, known: Mapping[str, Any]) -> pd.DataFrame:

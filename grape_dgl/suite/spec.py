@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -127,7 +128,9 @@ class Suite:
         kinds = [kind for kind in get_args(SplitKind) if kind != "custom"]
         for kind in self.splits:
             if kind not in kinds:
-                raise ConfigError(f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}")
+                raise ConfigError(
+                    f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}; {', '.join(kinds)}"
+                )
         check_names(self.metrics)
         if self.seeds < 1 or not self.splits:
             raise ConfigError(f"{where}: {self.seeds} seeds and {len(self.splits)} splits; expected at least one each")
@@ -237,11 +240,16 @@ def _model(entry: Mapping[str, Any], places: Sequence[Path], where: str) -> Mode
         options["priors"] = tuple(_prior(one, places) for one in options["priors"])
     for kernel in (*options.get("kernels", ()), *([options["kernel"]] if "kernel" in options else [])):
         if kernel not in KERNELS:
-            raise ConfigError(f"{where}: unknown kernel '{kernel}'{did_you_mean(str(kernel), KERNELS)}")
+            hint = did_you_mean(str(kernel), KERNELS)
+            raise ConfigError(f"{where}: unknown kernel '{kernel}'{hint}; {', '.join(KERNELS)}")
     if kind in ("kernel_ridge_fixed", "kernel_ridge") and not options.get("kernels"):
         raise ConfigError(f"{where}: expected kernels, some of {', '.join(KERNELS)}")
-    if kind == "kernel_ridge_fixed" and not isinstance(options.get("penalty"), float | int):
-        raise ConfigError(f"{where}: expected a penalty, such as 0.1")
+    if kind == "kernel_ridge_fixed":
+        penalty = options.get("penalty")
+        if not isinstance(penalty, float | int) or isinstance(penalty, bool) or not 0 < penalty < math.inf:
+            raise ConfigError(f"{where}: the penalty is {penalty!r}; expected a number above 0, such as 0.1")
+    if _get(entry, "k", int, where, 1) < 1 or _get(entry, "seeds", int, where, 1) < 1:
+        raise ConfigError(f"{where}: expected 1 or more for 'k' and 'seeds'")
     if kind == "peer":
         options["folder"] = _find(_get(entry, "folder", str, where), places)
         if _get(entry, "time_limit", int, where, 1) < 1:
@@ -282,5 +290,6 @@ def _get(entry: Mapping[str, Any], name: str, kind: type, where: str, default: A
     if value is None:
         raise ConfigError(f"{where}: '{name}' is missing")
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ConfigError(f"{where}: '{name}' is {value!r}; expected {kind.__name__}")
+        wanted = {int: "a whole number", bool: "true or false", str: "text", list: 'a list, such as ["epochs=3"]'}
+        raise ConfigError(f"{where}: '{name}' is {value!r}; expected {wanted.get(kind, 'a table')}")
     return value

@@ -30,7 +30,7 @@ def rows_by_versions(table: pd.DataFrame) -> list[dict[str, Any]]:
 
     Failed jobs of an older grape_dgl name none and do not count.
     """
-    jobs = table[["data", "split", "seed", "model", "versions"]].drop_duplicates()
+    jobs = table[["data", "split", "seed", "configuration", "versions"]].drop_duplicates()
     found = Counter(text for text in jobs["versions"] if text)
     return [{"jobs": number, "versions": json.loads(text)} for text, number in found.most_common()]
 

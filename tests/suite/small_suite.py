@@ -28,12 +28,12 @@ kernels = ["identity"]
 penalty = 0.1
 
 [[model]]
-name = "go"
+name = "seq"
 kind = "kernel_ridge_fixed"
-kernels = ["go"]
+kernels = ["seq"]
 penalty = 0.1
 """
-"""The last model fails: the data set names no GO file."""
+"""The last model fails: no gene has a sequence."""
 
 
 def write_suite(folder: Path, text: str = SUITE, gene: str = "GEN{:02d}") -> Path:

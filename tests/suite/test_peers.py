@@ -120,15 +120,13 @@ def gone(process: int) -> bool:
 
 def test_the_program_of_the_page_is_the_mean_baseline(tmp_path: Path) -> None:
     peer = write_peer(tmp_path / "peer", block("python"), block("toml"))
-    table = tmp_path / "go.tsv"
-    table.write_text("symbol\tgo_id\n", encoding="utf-8")
-    model = PeerModel(peer, files={"gene2go": table}, python=Path(sys.executable), logs=tmp_path / "logs")
+    model = PeerModel(peer, python=Path(sys.executable), logs=tmp_path / "logs")
     mean = MeanBaseline()
     for one in (model, mean):
         one.fit(SCREEN, SPLIT, CONTROL)
     np.testing.assert_allclose(model.predict(SPLIT.test), mean.predict(SPLIT.test), atol=1e-5)
     assert (model.name, model.tuned, model.trials) == ("average", "nothing to tune", 0)
-    changed = PeerModel(peer, files={"gene2go": table}, settings={"epochs": 5})
+    changed = PeerModel(peer, settings={"epochs": 5})
     assert changed.tuned == "nothing to tune; here epochs=5 instead of 15"
     assert model.seconds is not None and model.seconds > 0
     assert model.peak_memory_mb is not None and 10 < model.peak_memory_mb < 10_000

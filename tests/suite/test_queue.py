@@ -64,8 +64,8 @@ def test_rows_are_the_scores_of_the_model_on_the_split(done: tuple[Suite, Path])
 def test_a_job_that_fails_is_a_row_with_its_reason(done: tuple[Suite, Path]) -> None:
     suite, out = done
     bad = list(failures(collect(jobs_of(suite), out)))
-    assert [(row["model"], row["seed"]) for row in bad] == [("go", 0), ("go", 1)]
-    assert all("names no GO file" in row["reason"] for row in bad)
+    assert [(row["model"], row["seed"]) for row in bad] == [("seq", 0), ("seq", 1)]
+    assert all("what the kernel 'seq' needs" in row["reason"] for row in bad)
     assert set(pd.read_csv(out / "summary.csv")["model"]) == {"control", "mean", "identity"}
 
 
@@ -82,7 +82,7 @@ def test_what_is_done_is_not_done_again(done: tuple[Suite, Path]) -> None:
     assert files == {path: path.stat().st_mtime_ns for path in (out / "jobs").iterdir()}
     benchmark(suite, out, out.parent / "cache", retry=True)
     again = {path.name.split(".")[3] for path in (out / "jobs").iterdir() if path.stat().st_mtime_ns != files[path]}
-    assert again == {"go"}
+    assert again == {"seq"}
 
 
 def test_one_command_at_a_time(done: tuple[Suite, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,13 @@ from grape_dgl.suite.versions import difference, row_versions, rows_by_versions
 def table(*jobs: tuple[str, int, dict[str, str] | None]) -> pd.DataFrame:
     """Two rows per job: model, seed and versions."""
     rows = [
-        {"data": "d", "split": "s", "seed": seed, "model": model, "versions": json.dumps(known) if known else ""}
+        {
+            "data": "d",
+            "split": "s",
+            "seed": seed,
+            "configuration": model,
+            "versions": json.dumps(known) if known else "",
+        }
         for model, seed, known in jobs
     ]
     return pd.DataFrame(rows * 2).astype({"versions": "category"})
