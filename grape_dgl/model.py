@@ -16,7 +16,7 @@ from grape_dgl.graph.hetero import GeneGraph, Pairs, Prior, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing
-from grape_dgl.nn.incremental import affected_edges, masked_states
+from grape_dgl.nn.incremental import UnmaskedPass, affected_edges
 from grape_dgl.nn.reached import Reached
 from grape_dgl.nn.readout import GeneReadout
 from grape_dgl.nn.structure import Representation, Structure, StructureLearner
@@ -140,9 +140,10 @@ class GRAPE(nn.Module):
         fused: Float[Tensor, "genes dim"],
         conditions: Sequence[Sequence[int]],
         plain: bool = False,
+        base: UnmaskedPass | None = None,
     ) -> Float[Tensor, "conditions measured"]:
         """Eq. 11-12 for all conditions on one graph, with the same dropout masks."""
-        return self.read(self.states(graph, fused, conditions, plain), len(conditions))
+        return self.read(self.states(graph, fused, conditions, plain, base), len(conditions))
 
     def read(self, found: Reached, conditions: int) -> Float[Tensor, "conditions measured"]:
         """Eq. 12 on the states of so many conditions.
@@ -158,29 +159,36 @@ class GRAPE(nn.Module):
         change = self.readout(unmasked[:, None, :]).repeat(conditions, 1)
         return change.index_put((column, gene), self.readout.of(gene, state))
 
+    def unmasked(self, graph: GeneGraph, fused: Float[Tensor, "genes dim"]) -> UnmaskedPass:
+        """Eq. 11 with nobody perturbed, with fresh dropout masks in training: the ``base`` of all conditions."""
+        return UnmaskedPass(self.messages, graph, fused, self.messages.draw_masks(graph), self.similarity_bias)
+
     def states(
         self,
         graph: GeneGraph,
         fused: Float[Tensor, "genes dim"],
         conditions: Sequence[Sequence[int]],
         plain: bool = False,
+        base: UnmaskedPass | None = None,
     ) -> Reached:
         """Eq. 11 for all conditions: one unmasked pass and what each condition changes of it.
 
         ``plain``, or a hub that makes it cheaper, takes a full pass for a condition; both give the same numbers.
+        ``base`` is the unmasked pass, where it is there already.
         """
-        masks = self.messages.draw_masks(graph)
         if plain:
+            masks = self.messages.draw_masks(graph)
             whole = self._full_passes(graph, fused, [(), *conditions], masks)
             return Reached.everywhere(whole[:, 0], whole[:, 1:])
         edges = sum(len(value) for value in graph.similarity.values())
         cheap = affected_edges(graph, conditions, self.config.model.layers) <= edges * self.config.model.layers
         light, heavy = torch.nonzero(cheap).squeeze(1), torch.nonzero(~cheap).squeeze(1)
         chosen = [conditions[i] for i in light.tolist()]
-        found = masked_states(self.messages, graph, fused, chosen, masks, self.similarity_bias).renumbered(light)
+        base = self.unmasked(graph, fused) if base is None else base
+        found = base.reached(chosen).renumbered(light)
         if not len(heavy):
             return found
-        whole = self._full_passes(graph, fused, [conditions[i] for i in heavy.tolist()], masks)
+        whole = self._full_passes(graph, fused, [conditions[i] for i in heavy.tolist()], base.masks)
         return found.joined(Reached.everywhere(found.unmasked, whole).renumbered(heavy))
 
     @property

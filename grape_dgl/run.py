@@ -6,9 +6,10 @@ prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml`` and
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from grape_dgl.features.encode import encode
 from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
-from grape_dgl.training.ensemble import Ensemble, ready
+from grape_dgl.training.ensemble import Change, Ensemble, ready
 from grape_dgl.training.weights import load_weights
 from grape_dgl.writing import write_beside, write_json
 
@@ -172,6 +173,47 @@ class Run:
         for another gene on a run whose prior graph was given. A target of the run's own screen need not be described:
         an ablation may look at another modality.
         """
+        names, parts = self._answer(conditions, annotation, cache)
+        mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
+        std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
+        for rows, change in parts:
+            mean[rows] = change.mean
+            if std is not None and change.std is not None:
+                std[rows] = change.std
+        return dataclasses.replace(self._blank(names), change=mean, expected=mean + self.control, std=std)
+
+    def predict_to(
+        self,
+        path: str | Path,
+        conditions: str | Sequence[str],
+        annotation: Annotation | None = None,
+        cache: Path | None = None,
+    ) -> list[str]:
+        """Write what :meth:`predict` says to ``path`` part by part, however many conditions there are; their names."""
+        names, parts = self._answer(conditions, annotation, cache)
+        layers = ("change", "std") if len(self.ensemble.members) > 1 else ("change",)
+        known = ((rows, {"change": one.mean, "X": one.mean + self.control, "std": one.std}) for rows, one in parts)
+        self._blank(names).write_rows(Path(path), layers, known)
+        return names
+
+    def _blank(self, names: Sequence[str]) -> Predictions:
+        """Predictions of ``names`` in which nothing is predicted yet; its matrices take no memory."""
+        shape = (len(names), self.genes.measured)
+        nothing = np.broadcast_to(np.float32(0), shape)
+        return Predictions(
+            conditions=tuple(names),
+            genes=self.genes.symbol[: self.genes.measured],
+            change=nothing,
+            control=self.control,
+            expected=nothing,
+            split=tuple(self.conditions.get(name, "unseen") for name in names),
+            info={"model": "GRAPE", "seed": self.config.training.seed},
+        )
+
+    def _answer(
+        self, conditions: str | Sequence[str], annotation: Annotation | None, cache: Path | None
+    ) -> tuple[list[str], Iterator[tuple[list[int], Change]]]:
+        """Names of ``conditions``, and their changes in parts, each with its rows, which rise."""
         conditions = [conditions] if isinstance(conditions, str) else conditions
         known = set(self.genes.symbol)
         names = list(dict.fromkeys(self._canonical(text, annotation) for text in conditions))
@@ -183,29 +225,21 @@ class Run:
                 f"nothing is known of {len(empty)} of the genes to perturb ({', '.join(empty[:10])}): the run has no "
                 "description or sequence of them that its model uses; train with an annotation that describes them"
             )
-        mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
-        std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
         fresh = list(dict.fromkeys(gene for group in outside.values() for gene in group))
         everyone = self._new_inputs(fresh, annotation, cache) if fresh and annotation is not None else None
-        for group in dict.fromkeys(outside.values()):
-            rows = [i for i, name in enumerate(names) if outside[name] == group]
-            new = everyone.take([fresh.index(gene) for gene in group]) if group and everyone is not None else None
-            place = {symbol: len(self.genes) + i for i, symbol in enumerate(group)}
-            ids = [[place.get(t, -1) if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
-            change = self.ensemble.predict(ids, new)
-            mean[rows] = change.mean
-            if std is not None and change.std is not None:
-                std[rows] = change.std
-        return Predictions(
-            conditions=tuple(names),
-            genes=self.genes.symbol[: self.genes.measured],
-            change=mean,
-            control=self.control,
-            expected=mean + self.control,
-            std=std,
-            split=tuple(self.conditions.get(name, "unseen") for name in names),
-            info={"model": "GRAPE", "seed": self.config.training.seed},
-        )
+
+        def parts() -> Iterator[tuple[list[int], Change]]:
+            for group in dict.fromkeys(outside.values()):
+                rows = [i for i, name in enumerate(names) if outside[name] == group]
+                new = everyone.take([fresh.index(gene) for gene in group]) if group and everyone is not None else None
+                place = {symbol: len(self.genes) + i for i, symbol in enumerate(group)}
+                ids = [[place[t] if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
+                start = 0
+                for change in self.ensemble.predict(ids, new):
+                    yield rows[start : start + len(change.mean)], change
+                    start += len(change.mean)
+
+        return names, parts()
 
     def graph(self) -> pd.DataFrame:
         """The learned graph as an edge table (``source``, ``target``, ``relation``, ``weight``)."""

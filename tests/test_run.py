@@ -6,17 +6,20 @@ import dataclasses
 import json
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from engines import needs_dgl
 
 import grape_dgl
+import grape_dgl.training.ensemble as ensemble_module
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import Source, resolve
 from grape_dgl.data.read import read_screen
 from grape_dgl.errors import DataError, ModelError
+from grape_dgl.model import GRAPE
 from grape_dgl.pipeline import train
 from grape_dgl.run import Run, resolve_device
 
@@ -129,6 +132,44 @@ def test_predict_of_a_folder_and_of_one_condition(trained: tuple[Run, Path]) -> 
     found = grape_dgl.predict(folder, name)
     assert found.conditions == (name,)
     np.testing.assert_allclose(found.change, grape_dgl.predict(run, [name]).change, rtol=0, atol=1e-6)
+
+
+def test_written_part_by_part_the_file_is_the_same(
+    trained: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With genes outside the run among the others, so that the rows of a part are not beside each other."""
+    run, _ = trained
+    table = tmp_path / "new.tsv"
+    table.write_text("symbol\tbiotype\tdescription\nNEW1\tprotein_coding\tkinase of the membrane\n", encoding="utf-8")
+    annotation, (a, b, *_) = Annotation.from_files([table]), run.genes.symbol
+    asked = [a, "NEW1", f"{b}+NEW1", b, f"{a}+{b}"]
+    run.predict(asked, annotation).write(tmp_path / "whole.h5ad")
+    monkeypatch.setattr(ensemble_module, "STREAM", 2)
+    names = run.predict_to(tmp_path / "parts.h5ad", asked, annotation)
+    whole, parts = (ad.read_h5ad(tmp_path / name) for name in ("whole.h5ad", "parts.h5ad"))
+    assert names == list(whole.obs_names)
+    pd.testing.assert_frame_equal(parts.obs, whole.obs)
+    pd.testing.assert_frame_equal(parts.var, whole.var)
+    assert (
+        set(parts.layers) == set(whole.layers) == {"change", "std"} and parts.uns["grape_dgl"] == whole.uns["grape_dgl"]
+    )
+    for mine, wanted in ((parts.X, whole.X), *((parts.layers[name], whole.layers[name]) for name in parts.layers)):
+        assert mine.dtype == wanted.dtype
+        np.testing.assert_allclose(mine, wanted, rtol=0, atol=1e-6)
+
+
+def test_a_failure_among_the_parts_leaves_the_old_file(
+    trained: tuple[Run, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = trained
+    (tmp_path / "all.h5ad").write_text("old")
+    monkeypatch.setattr(ensemble_module, "STREAM", 1)
+    calls = iter(range(9))
+    propagate = GRAPE.propagate
+    monkeypatch.setattr(GRAPE, "propagate", lambda *args, **how: propagate(*args, **how) if next(calls) < 3 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run.predict_to(tmp_path / "all.h5ad", list(run.genes.symbol[:4]))
+    assert (tmp_path / "all.h5ad").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_gene_that_nothing_is_known_of_is_refused(trained: tuple[Run, Path], tmp_path: Path) -> None:

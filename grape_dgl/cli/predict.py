@@ -77,14 +77,16 @@ def command(
         wanted += [str(symbol) for symbol in loaded.genes.symbol[loaded.described]]
         if left_out := int((~loaded.described).sum()):
             log.info("%d genes have neither description nor sequence and are left out", left_out)
-    predictions = loaded.predict(wanted, load_annotation(**options), feature_cache(options["cache"]))
+    known = (load_annotation(**options), feature_cache(options["cache"]))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
+    if all_single and out is not None and not as_json:
+        names = loaded.predict_to(out, wanted, *known)
+        click.echo(f"{len(names)} conditions x {loaded.genes.measured} genes: {out}")
+        return
+    predictions = loaded.predict(wanted, *known)
     if out is not None:
         predictions.write(out)
-    if all_single and out is not None and not as_json:
-        click.echo(f"{len(predictions.conditions)} conditions x {len(predictions.genes)} genes: {out}")
-        return
     rows = []
     for place, name in enumerate(predictions.conditions):
         change = predictions.change[place]

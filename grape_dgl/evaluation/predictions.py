@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -83,21 +84,50 @@ class Predictions:
 
     def to_anndata(self) -> ad.AnnData:
         """The file's content as described on top of this module."""
-        cells = np.asarray(self.n_cells, dtype=np.int64)
-        columns = {"split": list(self.split), "n_cells": cells, "de_genes": list(self.de_genes)}
-        obs = pd.DataFrame(columns, index=list(self.conditions))
-        var = pd.DataFrame({"control": np.float32(self.control)}, index=[str(g) for g in self.genes])
         layers = {"change": np.float32(self.change)}
         matched = self.expected - self.change
         if np.abs(matched - self.control).max(initial=0) > CLOSE:
             layers["control"] = np.float32(matched)
         layers |= {name: np.float32(m) for name in BESIDE if (m := getattr(self, name)) is not None}
-        info = {name: value for name, value in self.info.items() if value is not None}
-        return ad.AnnData(X=np.float32(self.expected), obs=obs, var=var, layers=layers, uns={"grape_dgl": info})
+        return ad.AnnData(X=np.float32(self.expected), layers=layers, **self._around())
+
+    def _around(self) -> dict[str, Any]:
+        """``obs``, ``var`` and ``uns`` of the file."""
+        cells = np.asarray(self.n_cells, dtype=np.int64)
+        columns = {"split": list(self.split), "n_cells": cells, "de_genes": list(self.de_genes)}
+        return {
+            "obs": pd.DataFrame(columns, index=list(self.conditions)),
+            "var": pd.DataFrame({"control": np.float32(self.control)}, index=[str(g) for g in self.genes]),
+            "uns": {"grape_dgl": {name: value for name, value in self.info.items() if value is not None}},
+        }
 
     def write(self, path: str | Path) -> None:
         """Write ``path`` (.h5ad) in one step: a reader sees the old file or the new one, never half of it."""
         write_beside(Path(path), self.to_anndata().write_h5ad)
+
+    def write_rows(
+        self, path: Path, layers: Sequence[str], parts: Iterable[tuple[Sequence[int], Mapping[str, Any]]]
+    ) -> None:
+        """Write ``path`` as :meth:`write` does, ``X`` and ``layers`` from ``parts``, one of which is in memory at once.
+
+        A part: its rows, in rising order, and for ``X`` and each layer a matrix [rows, measured].
+        """
+
+        def write(beside: Path) -> None:
+            ad.AnnData(**self._around()).write_h5ad(beside)
+            with h5py.File(beside, "r+") as file:
+                if "X" in file:
+                    del file["X"]
+                places = {"X": "X", **{layer: f"layers/{layer}" for layer in layers}}
+                shape = (len(self.conditions), len(self.genes))
+                made = {name: file.create_dataset(place, shape, "f4") for name, place in places.items()}
+                for dataset in made.values():
+                    dataset.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+                for rows, matrices in parts:
+                    for name, dataset in made.items():
+                        dataset[list(rows)] = np.float32(matrices[name])
+
+        write_beside(path, write)
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grape_dgl.engine import bipartite, weighted_sum
+from grape_dgl.engine import Triple, bipartite, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
-from grape_dgl.nn.biotype import GATv2, LayerMasks, MessagePassing, edge_bias
+from grape_dgl.nn.biotype import LayerMasks, MessagePassing, edge_bias
 from grape_dgl.nn.reached import Reached
 
 LEAST_SHARE = 0.01
@@ -76,29 +76,6 @@ class RelationPass:
         return _divide(self.numerator, self.denominator)
 
 
-def masked_states(
-    messages: MessagePassing,
-    graph: GeneGraph,
-    fused: Float[Tensor, "genes dim"],
-    conditions: Sequence[Sequence[int]],
-    masks: list[LayerMasks] | None,
-    similarity_bias: bool,
-) -> Reached:
-    """Eq. 11 for all conditions at once; rows are the genes within reach of a condition's perturbed genes."""
-    step = _Step(messages, graph, edge_bias(graph, similarity_bias))
-    states = graph.split(fused)
-    changed = _perturbed(graph, fused, conditions)
-    for number in range(len(messages.layers)):
-        states, changed = step(number, states, changed, masks[number] if masks else None)
-    columns, genes, rows = [], [], []
-    for kind, part in changed.items():
-        of_type = max(len(graph.order[kind]), 1)
-        columns.append(part.key // of_type)
-        genes.append(graph.order[kind][part.key % of_type])
-        rows.append(part.state)
-    return Reached(graph.merge(states), torch.cat(columns), torch.cat(genes), torch.cat(rows))
-
-
 def affected_edges(graph: GeneGraph, conditions: Sequence[Sequence[int]], layers: int) -> Float[Tensor, " conditions"]:
     """Edges that the incremental pass computes for each condition; a full pass computes ``edges * layers``."""
     genes = sum(len(rows) for rows in graph.order.values())
@@ -134,49 +111,76 @@ def _perturbed(
     return found
 
 
-class _Step:
-    """One layer for the unmasked pass and for everything that differs from it."""
+class UnmaskedPass:
+    """Eq. 11 with nobody perturbed, and what any conditions change of it (:meth:`reached`)."""
 
-    def __init__(self, messages: MessagePassing, graph: GeneGraph, bias: dict[str, Tensor]) -> None:
-        self.messages, self.graph, self.bias = messages, graph, bias
+    def __init__(
+        self,
+        messages: MessagePassing,
+        graph: GeneGraph,
+        fused: Float[Tensor, "genes dim"],
+        masks: list[LayerMasks] | None,
+        similarity_bias: bool,
+    ) -> None:
+        self.messages, self.graph, self.masks, self.fused = messages, graph, masks, fused
+        self.bias = edge_bias(graph, similarity_bias)
         self.size = {kind: len(rows) for kind, rows in graph.order.items()}
         self.outgoing, self.incoming = {}, {}
         for source, relation, target in graph.schema.relations:
             src, dst = graph.ends[relation]
             self.outgoing[relation] = Incidence.by(src, self.size[source])
             self.incoming[relation] = Incidence.by(dst, self.size[target])
+        self.passes: list[dict[str, RelationPass]] = []
+        """By layer and relation"""
+        states = graph.split(fused)
+        for number in range(len(messages.layers)):
+            if masks is not None:
+                states = {kind: h * masks[number].features[kind][:, 0] for kind, h in states.items()}
+            layer = {triple[1]: self._pass(number, triple, states) for triple in graph.schema.relations}
+            self.passes.append(layer)
+            states = self._finish(number, {relation: one.received for relation, one in layer.items()})
+        self.states: Float[Tensor, "genes width"] = graph.merge(states)
 
-    def __call__(
-        self, number: int, states: dict[str, Tensor], changed: dict[str, Changed], masks: LayerMasks | None
-    ) -> tuple[dict[str, Tensor], dict[str, Changed]]:
-        schema = self.graph.schema
-        if masks is not None:
-            states = {kind: h * masks.features[kind][:, 0] for kind, h in states.items()}
+    def reached(self, conditions: Sequence[Sequence[int]]) -> Reached:
+        """All conditions at once; rows are the genes within reach of a condition's perturbed genes."""
+        changed = _perturbed(self.graph, self.fused, conditions)
+        for number in range(len(self.passes)):
+            changed = self._layer(number, changed)
+        columns, genes, rows = [], [], []
+        for kind, part in changed.items():
+            column, gene = _parts(part.key, self.size[kind])
+            columns.append(column)
+            genes.append(self.graph.order[kind][gene])
+            rows.append(part.state)
+        return Reached(self.states, torch.cat(columns), torch.cat(genes), torch.cat(rows))
+
+    def _layer(self, number: int, changed: dict[str, Changed]) -> dict[str, Changed]:
+        if self.masks is not None:
+            features = self.masks[number].features
             changed = {
-                kind: Changed(part.key, part.state * masks.features[kind][part.key % max(self.size[kind], 1), 0])
+                kind: Changed(part.key, part.state * features[kind][part.key % max(self.size[kind], 1), 0])
                 for kind, part in changed.items()
             }
         asked = self._receivers(changed)
-        unmasked: dict[str, list[Tensor]] = {kind: [] for kind in schema.node_types}
-        differing: dict[str, list[Tensor]] = {kind: [] for kind in schema.node_types}
-        for source, relation, target in schema.relations:
-            mask = None if masks is None else masks.attention[relation][:, 0]
-            module = self.messages.relation(number, relation)
-            whole = self._pass(module, (source, relation, target), states, mask)
-            unmasked[target].append(whole.received)
-            differing[target].append(
-                self._correct(module, (source, relation, target), whole, changed, asked[target], mask)
-            )
-        after = {kind: self._finish(number, parts, kind) for kind, parts in unmasked.items()}
-        return after, {
-            kind: Changed(asked[kind], self._finish(number, parts, kind)) for kind, parts in differing.items()
-        }
+        relations = self.graph.schema.relations
+        heard = {triple[1]: self._correct(number, triple, changed, asked[triple[2]]) for triple in relations}
+        return {kind: Changed(asked[kind], state) for kind, state in self._finish(number, heard).items()}
 
-    def _finish(self, number: int, parts: list[Tensor], kind: str) -> Float[Tensor, "rows width"]:
-        """Mean over relations and heads, norm, and ReLU but for the last layer (Eq. 11)."""
-        mean = torch.stack(parts).sum(0).mean(dim=1) / self.graph.schema.incoming(kind)
-        normed = self.messages.norms[number](mean)
-        return normed if number + 1 == len(self.messages.layers) else torch.relu(normed)
+    def _attention_mask(self, number: int, relation: str) -> Float[Tensor, "edges heads 1"] | None:
+        return None if self.masks is None else self.masks[number].attention[relation][:, 0]
+
+    def _finish(
+        self, number: int, heard: dict[str, Float[Tensor, "_ heads width"]]
+    ) -> dict[str, Float[Tensor, "_ width"]]:
+        """By type, from what its genes hear on each relation: mean over relations and heads, norm, and ReLU but for the
+        last layer (Eq. 11)."""
+        found = {}
+        for kind in self.graph.schema.node_types:
+            parts = [heard[relation] for _, relation, target in self.graph.schema.relations if target == kind]
+            mean = torch.stack(parts).sum(0).mean(dim=1) / self.graph.schema.incoming(kind)
+            normed = self.messages.norms[number](mean)
+            found[kind] = normed if number + 1 == len(self.messages.layers) else torch.relu(normed)
+        return found
 
     def _receivers(self, changed: dict[str, Changed]) -> dict[str, Int[Tensor, "_"]]:
         """Keys of all genes that hear a changed one; self-loops make these include the changed ones."""
@@ -187,9 +191,8 @@ class _Step:
             found[target].append(condition[row] * self.size[target] + self.graph.ends[relation][1][edge])
         return {kind: torch.unique(torch.cat(keys)) for kind, keys in found.items()}
 
-    def _pass(
-        self, module: GATv2, triple: tuple[str, str, str], states: dict[str, Tensor], mask: Tensor | None
-    ) -> RelationPass:
+    def _pass(self, number: int, triple: Triple, states: dict[str, Tensor]) -> RelationPass:
+        module, mask = self.messages.relation(number, triple[1]), self._attention_mask(number, triple[1])
         handle, (_, dst) = self.graph.handle[triple], self.graph.ends[triple[1]]
         source, target = module.source(states[triple[0]]), module.target(states[triple[2]])
         logits = module.logits(handle, source, target, self.bias[triple[1]])
@@ -199,16 +202,12 @@ class _Step:
         return RelationPass(source, target, share, top, numerator, _segment_sum(share, dst, len(target)))
 
     def _correct(
-        self,
-        module: GATv2,
-        triple: tuple[str, str, str],
-        whole: RelationPass,
-        changed: dict[str, Changed],
-        asked: Int[Tensor, " rows"],
-        mask: Tensor | None,
+        self, number: int, triple: Triple, changed: dict[str, Changed], asked: Int[Tensor, " rows"]
     ) -> Float[Tensor, "rows heads width"]:
         """What the ``asked`` receivers hear on one relation; edges come from rows of [old sources; changed sources]."""
         kind, relation, target_kind = triple
+        module, mask = self.messages.relation(number, relation), self._attention_mask(number, relation)
+        whole = self.passes[number][relation]
         sources, senders, owners = self.size[kind], changed[kind], changed[target_kind]
         src, dst = self.graph.ends[relation]
         condition, receiver = _parts(asked, self.size[target_kind])

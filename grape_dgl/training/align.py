@@ -49,7 +49,7 @@ def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -
         return []
     heads = [*model.project.parameters(), *model.discriminate.parameters()]
     optimiser = torch.optim.AdamW(heads, lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    draw = torch.Generator().manual_seed(seed)
+    draw = torch.Generator("cpu").manual_seed(seed)
     history = []
     epochs = tqdm(range(config.epochs), desc="align", file=sys.stderr, disable=not sys.stderr.isatty())
     for _ in epochs:
@@ -69,6 +69,6 @@ def align(model: GRAPE, genes: GeneInputs, config: AlignmentConfig, seed: int) -
 def _batches(both: Mapping[str, Tensor], size: int, draw: torch.Generator) -> Iterator[tuple[str, Tensor]]:
     """Every modality's genes in random order; a single gene has nothing to be told from."""
     for name, genes in both.items():
-        for rows in genes[torch.randperm(len(genes), generator=draw).to(genes.device)].split(size):
+        for rows in genes[torch.randperm(len(genes), generator=draw, device="cpu").to(genes.device)].split(size):
             if len(rows) > 1:
                 yield name, rows

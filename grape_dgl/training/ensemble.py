@@ -20,7 +20,7 @@ STREAM = 256
 
 @dataclass(frozen=True)
 class Change:
-    """Predicted change [conditions, measured] in log1p units; ``std`` over the members where there are several."""
+    """Predicted change [conditions, measured] in log1p units of some conditions; ``std`` over several members."""
 
     mean: np.ndarray
     std: np.ndarray | None
@@ -34,19 +34,21 @@ class Ensemble:
     genes: GeneInputs
 
     @torch.no_grad()
-    def predict(self, conditions: Sequence[Sequence[int]], new: GeneInputs | None = None) -> Change:
-        """Change of every condition, a tuple of node ids; ids from ``len(genes)`` on are rows of ``new``.
+    def predict(self, conditions: Sequence[Sequence[int]], new: GeneInputs | None = None) -> Iterator[Change]:
+        """Changes of the conditions, tuples of node ids, in parts of ``STREAM``; ids from ``len(genes)`` on are rows of
+        ``new``.
 
         A gene of ``new`` is attached to the frozen graph (METHOD decision 5); attach only what one condition needs, so
         that conditions stay independent.
         """
-        parts = [self._member(member, conditions, new) for member in self.members]
-        stacked = np.stack(parts)
-        return Change(stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if len(parts) > 1 else None)
-
-    def _member(self, member: GRAPE, conditions: Sequence[Sequence[int]], new: GeneInputs | None) -> np.ndarray:
-        graph, fused = self._graph(member, new)
-        return torch.cat([member.propagate(graph, fused, part) for part in _parts(conditions)]).cpu().numpy()
+        graphs = [self._graph(member, new) for member in self.members]
+        bases = [member.unmasked(*known) for member, known in zip(self.members, graphs, strict=True)]
+        for start in range(0, len(conditions), STREAM):
+            part = conditions[start : start + STREAM]
+            each = zip(self.members, graphs, bases, strict=True)
+            changes = [member.propagate(*known, part, base=base) for member, known, base in each]
+            stacked = np.stack([change.cpu().numpy() for change in changes])
+            yield Change(stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None)
 
     def _graph(self, member: GRAPE, new: GeneInputs | None) -> tuple[GeneGraph, Float[Tensor, "genes dim"]]:
         if new is not None:
@@ -75,8 +77,3 @@ def ready(members: Iterable[GRAPE], genes: GeneInputs) -> Ensemble:
     device = genes.coding.device
     dtype = torch.float32 if device.type == "mps" else torch.float64
     return Ensemble(tuple(member.eval().to(device, dtype) for member in members), genes.to(device, dtype))
-
-
-def _parts(conditions: Sequence[Sequence[int]]) -> Iterator[Sequence[Sequence[int]]]:
-    for start in range(0, len(conditions), STREAM):
-        yield conditions[start : start + STREAM]

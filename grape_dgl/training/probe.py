@@ -45,7 +45,8 @@ def probe(
     model.eval()
     z = model.represent(genes)
     graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
-    found = model.states(graph, z.fused, train.targets)
+    base = model.unmasked(graph, z.fused)
+    found = model.states(graph, z.fused, train.targets, base=base)
     mean = train.change.mean(dim=0)
     penalties = (penalty,) if validation is None else PENALTIES
     weights = dict(zip(penalties, ridge(found, train.change - mean, penalties), strict=True))
@@ -58,7 +59,7 @@ def probe(
 
     score = None
     if validation is not None:
-        scores, held_out = {}, model.states(graph, z.fused, validation.targets)
+        scores, held_out = {}, model.states(graph, z.fused, validation.targets, base=base)
         for tried, weight in weights.items():
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))

@@ -15,7 +15,7 @@ from grape_dgl.engine import Engine, bipartite
 from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.biotype import BiotypeAttention, GATv2, LayerMasks, MessagePassing, edge_bias
-from grape_dgl.nn.incremental import masked_states
+from grape_dgl.nn.incremental import UnmaskedPass
 
 SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3, 2]), torch.tensor([1, 1, 1, 0, 2, 2, 2])
 MIXED = [True, False, True, True, False, True, False, True]
@@ -176,7 +176,7 @@ def test_incremental_pass_equals_dense_with_gradients(engine: Engine, coding: li
     messages = passing(graph, engine).train()
     masks = messages.draw_masks(graph)
     fused = draw(8, 5, seed=7).requires_grad_()
-    found = masked_states(messages, graph, fused, conditions, masks, biased)
+    found = UnmaskedPass(messages, graph, fused, masks, biased).reached(conditions)
     fast = found.unmasked[:, None].expand(-1, len(conditions), -1).index_put((found.gene, found.column), found.state)
     slow = []
     for targets in conditions:
