@@ -21,7 +21,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from grape_dgl import sparse
 from grape_dgl.errors import ConfigError
+from grape_dgl.sparse import Pattern, Rows
 
 Engine = Literal["dgl", "torch"]
 Triple = tuple[str, str, str]
@@ -72,6 +74,10 @@ class TorchRelation:
     n_src: int
     n_dst: int
 
+    @functools.cached_property
+    def pattern(self) -> Pattern:
+        return Pattern.of(self.src, self.dst, self.n_src, self.n_dst)
+
 
 @dataclass(frozen=True)
 class TorchGraph:
@@ -115,6 +121,14 @@ def bipartite(engine: Engine, src: Int[Tensor, " edges"], dst: Int[Tensor, " edg
     """A relation from ``n_src`` nodes to ``n_dst`` other nodes."""
     triple = ("s", "sd", "d")
     return graph(engine, {triple: (src, dst)}, {"s": n_src, "d": n_dst})[triple]
+
+
+def pattern(relation: Any) -> Pattern:
+    """The edges of a relation by source and by target; each engine keeps what it has sorted once."""
+    if isinstance(relation, TorchRelation):
+        return relation.pattern
+    sources, targets = relation.num_src_nodes(), relation.num_dst_nodes()
+    return Pattern(Rows(*relation.adj_tensors("csc"), sources), Rows(*relation.adj_tensors("csr"), targets))
 
 
 def hetero_conv(
@@ -170,10 +184,13 @@ def dot_ends(
     relation: Any, u: Float[Tensor, "sources dim"], v: Float[Tensor, "targets dim"]
 ) -> Float[Tensor, " edges"]:
     """``<u[src], v[dst]>`` for every edge; neither pass gathers an [edges dim] tensor that autograd keeps."""
-    if isinstance(relation, TorchRelation):
-        return _EdgeDot.apply(relation, u, v)
+    u, v = _exact(u), _exact(v)
     with _full_precision(u):
-        return _dgl().ops.u_dot_v(relation, _exact(u), _exact(v)).squeeze(-1)
+        if sparse.usable(u):
+            return sparse.dot(pattern(relation), u, v)
+        if isinstance(relation, TorchRelation):
+            return _EdgeDot.apply(relation, u, v)
+        return _dgl().ops.u_dot_v(relation, u, v).squeeze(-1)
 
 
 def softmax(relation: Any, logits: Float[Tensor, "edges *rest"]) -> Float[Tensor, "edges *rest"]:
@@ -196,13 +213,18 @@ def softmax(relation: Any, logits: Float[Tensor, "edges *rest"]) -> Float[Tensor
 def weighted_sum(
     relation: Any, u: Float[Tensor, "sources *rest"], weight: Float[Tensor, "edges *broadcast"]
 ) -> Float[Tensor, "targets *rest"]:
-    """``sum over edges into i of weight[e] * u[src[e]]`` for every destination i; zero where no edge ends."""
-    if isinstance(relation, TorchRelation):
-        u, weight = _exact(u), _exact(weight)
-        out = torch.zeros((relation.n_dst, *u.shape[1:]), dtype=u.dtype, device=u.device)
-        return out.index_add(0, relation.dst, u[relation.src] * weight)
+    """``sum over edges into i of weight[e] * u[src[e]]`` for every destination i; zero where no edge ends.
+
+    The last dimension of ``weight`` is 1; others may be 1 for all of ``u``.
+    """
+    u, weight = _exact(u), _exact(weight)
     with _full_precision(u):
-        return _dgl().ops.u_mul_e_sum(relation, _exact(u), _exact(weight))
+        if sparse.usable(u):
+            return sparse.weighted_sum(pattern(relation), u, weight)
+        if isinstance(relation, TorchRelation):
+            out = torch.zeros((relation.n_dst, *u.shape[1:]), dtype=u.dtype, device=u.device)
+            return out.index_add(0, relation.dst, u[relation.src] * weight)
+        return _dgl().ops.u_mul_e_sum(relation, u, weight)
 
 
 class _EdgeDot(torch.autograd.Function):

@@ -12,11 +12,18 @@ import pytest
 import small
 import torch
 
+from grape_dgl import sparse
 from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.nn.reached import Reached
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.probe import ridge
+
+
+@pytest.fixture(autouse=True)
+def no_products_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparse, "usable", lambda tensor: False)
+
 
 CONDITIONS = [(0,), (1, 2), (5,)]
 SETTINGS: list[dict[str, Any]] = [

@@ -11,11 +11,12 @@ from engines import ENGINES, needs_dgl
 from torch import Tensor
 
 from grape_dgl import engine as seam
+from grape_dgl import sparse
 from grape_dgl.engine import Engine, bipartite, choose_engine, default_engine, graph, simple_graph
 from grape_dgl.errors import ConfigError
 
-SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3]), torch.tensor([1, 1, 1, 0, 2, 2])
-SOURCES, TARGETS = 4, 5  # targets 3 and 4 hear nobody
+SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3, 2]), torch.tensor([1, 1, 1, 0, 2, 2, 1])
+SOURCES, TARGETS = 4, 5  # targets 3 and 4 hear nobody, target 1 hears source 2 twice
 
 
 def leaf(*shape: int, seed: int = 0) -> Tensor:
@@ -49,12 +50,19 @@ CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[int, 
     "dot_ends": (lambda g, u, v, e: seam.dot_ends(g, u, v), loop_dot, (3,), (1,)),
     "softmax": (lambda g, u, v, e: seam.softmax(g, e), loop_softmax, (1,), (2, 3, 1)),
     "weighted_sum": (lambda g, u, v, e: seam.weighted_sum(g, u, e), loop_sum, (2, 3), (2, 1)),
+    "weighted_sum, one head": (lambda g, u, v, e: seam.weighted_sum(g, u, e), loop_sum, (3,), (1,)),
+    "weighted_sum, one weight for all": (lambda g, u, v, e: seam.weighted_sum(g, u, e), loop_sum, (4, 2, 3), (1, 2, 1)),
 }
 
 
+@pytest.mark.parametrize("products", [True, False], ids=["sparse products", "without"])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_kernels_equal_loops(engine: Engine, name: str) -> None:
+def test_kernels_equal_loops(engine: Engine, name: str, products: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``without``: on a GPU, or where torch has no MKL."""
+    if products and not torch.backends.mkl.is_available():
+        pytest.skip("torch has no MKL here")
+    monkeypatch.setattr(sparse, "usable", lambda tensor: products)
     kernel, loop, shape, edge_shape = CASES[name]
     relation = bipartite(engine, SRC, DST, SOURCES, TARGETS)
     u, v, e = leaf(SOURCES, *shape), leaf(TARGETS, *shape, seed=1), leaf(len(SRC), *edge_shape, seed=2)
@@ -67,6 +75,17 @@ def test_kernels_equal_loops(engine: Engine, name: str) -> None:
             assert mine is None or not mine.any()
         else:
             torch.testing.assert_close(mine, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_pattern_has_every_edge_once_in_each_order(engine: Engine) -> None:
+    found = seam.pattern(bipartite(engine, SRC, DST, SOURCES, TARGETS))
+    for rows, own, other, size in ((found.into, DST, SRC, TARGETS), (found.out_of, SRC, DST, SOURCES)):
+        assert len(rows.start) == size + 1 and sorted(rows.edge.tolist()) == list(range(len(SRC)))
+        torch.testing.assert_close(rows.column, other[rows.edge])
+        place, edge = rows.at(torch.tensor([size - 1, 1]))
+        wanted = [(at, e) for at, row in enumerate((size - 1, 1)) for e in range(len(SRC)) if own[e] == row]
+        assert sorted(zip(place.tolist(), edge.tolist(), strict=True)) == sorted(wanted)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

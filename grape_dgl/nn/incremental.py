@@ -15,34 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grape_dgl.engine import Triple, bipartite, weighted_sum
+from grape_dgl.engine import Triple, bipartite, pattern, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing, edge_bias
 from grape_dgl.nn.reached import Reached
 
 LEAST_SHARE = 0.01
 """Where less of a softmax stays than this, subtraction would lose digits: the receiver is computed anew."""
-
-
-@dataclass(frozen=True)
-class Incidence:
-    """Edges by one of their ends."""
-
-    start: Int[Tensor, " nodes_and_one"]
-    edge: Int[Tensor, " edges"]
-
-    @classmethod
-    def by(cls, end: Int[Tensor, " edges"], nodes: int) -> Incidence:
-        start = torch.zeros(nodes + 1, dtype=torch.long, device=end.device)
-        start[1:] = torch.bincount(end, minlength=nodes).cumsum(0)
-        return cls(start, torch.argsort(end, stable=True))
-
-    def of(self, nodes: Int[Tensor, " rows"]) -> tuple[Int[Tensor, " found"], Int[Tensor, " found"]]:
-        """All edges at ``nodes``, as (row of ``nodes``, edge)."""
-        count = self.start[nodes + 1] - self.start[nodes]
-        row = torch.repeat_interleave(torch.arange(len(nodes), device=nodes.device), count)
-        place = torch.arange(len(row), device=nodes.device) - torch.repeat_interleave(count.cumsum(0) - count, count)
-        return row, self.edge[self.start[nodes][row] + place]
 
 
 @dataclass(frozen=True)
@@ -125,11 +104,7 @@ class UnmaskedPass:
         self.messages, self.graph, self.masks, self.fused = messages, graph, masks, fused
         self.bias = edge_bias(graph, similarity_bias)
         self.size = {kind: len(rows) for kind, rows in graph.order.items()}
-        self.outgoing, self.incoming = {}, {}
-        for source, relation, target in graph.schema.relations:
-            src, dst = graph.ends[relation]
-            self.outgoing[relation] = Incidence.by(src, self.size[source])
-            self.incoming[relation] = Incidence.by(dst, self.size[target])
+        self.pattern = {triple[1]: pattern(graph.handle[triple]) for triple in graph.schema.relations}
         self.passes: list[dict[str, RelationPass]] = []
         """By layer and relation"""
         states = graph.split(fused)
@@ -187,7 +162,7 @@ class UnmaskedPass:
         found: dict[str, list[Tensor]] = {kind: [] for kind in self.size}
         for source, relation, target in self.graph.schema.relations:
             condition, gene = _parts(changed[source].key, self.size[source])
-            row, edge = self.outgoing[relation].of(gene)
+            row, edge = self.pattern[relation].out_of.at(gene)
             found[target].append(condition[row] * self.size[target] + self.graph.ends[relation][1][edge])
         return {kind: torch.unique(torch.cat(keys)) for kind, keys in found.items()}
 
@@ -212,7 +187,7 @@ class UnmaskedPass:
         src, dst = self.graph.ends[relation]
         condition, receiver = _parts(asked, self.size[target_kind])
         sender_condition, sender = _parts(senders.key, sources)
-        row, edge = self.outgoing[relation].of(sender)
+        row, edge = self.pattern[relation].out_of.at(sender)
         slot = torch.searchsorted(asked, sender_condition[row] * self.size[target_kind] + dst[edge])
         own = owners.find(asked)
         with torch.no_grad():
@@ -222,7 +197,7 @@ class UnmaskedPass:
 
         corrected = ~anew[slot]
         chosen = torch.nonzero(anew).squeeze(1)
-        place, edge_anew = self.incoming[relation].of(receiver[chosen])
+        place, edge_anew = self.pattern[relation].into.at(receiver[chosen])
         slot_anew = chosen[place]
         hit = senders.find(condition[slot_anew] * sources + src[edge_anew])
         rows = torch.cat([sources + row[corrected], torch.where(hit >= 0, sources + hit, src[edge_anew])])

@@ -1,0 +1,143 @@
+"""Sums over edges and dot products along edges as products of sparse matrices, which torch hands to MKL on a CPU.
+
+DGL 1.1's kernels take nine times as long for the sum and three times for the dot products, gathering rows in torch
+longer still (benchmarks/speed/kernels.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Edges row by row: those of row ``i`` are ``start[i]:start[i + 1]``, end in ``column`` and are called ``edge``."""
+
+    start: Int[Tensor, " rows_and_one"]
+    column: Int[Tensor, " edges"]
+    edge: Int[Tensor, " edges"]
+    columns: int
+
+    @classmethod
+    def of(cls, row: Int[Tensor, " edges"], column: Int[Tensor, " edges"], rows: int, columns: int) -> Rows:
+        edge = torch.argsort(row, stable=True)
+        start = torch.zeros(rows + 1, dtype=torch.long, device=row.device)
+        start[1:] = torch.bincount(row, minlength=rows).cumsum(0)
+        return cls(start, column[edge], edge, columns)
+
+    def matrix(self, values: Float[Tensor, " edges"]) -> Tensor:
+        """The sparse matrix [rows, columns] of values that are in the order of the rows."""
+        _hear_once()
+        shape = (len(self.start) - 1, self.columns)
+        return torch.sparse_csr_tensor(self.start, self.column, values, shape, check_invariants=False)
+
+    def at(self, rows: Int[Tensor, " some"]) -> tuple[Int[Tensor, " found"], Int[Tensor, " found"]]:
+        """All edges of ``rows``, as (place in ``rows``, edge)."""
+        count = self.start[rows + 1] - self.start[rows]
+        place = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), count)
+        offset = torch.arange(len(place), device=rows.device) - torch.repeat_interleave(count.cumsum(0) - count, count)
+        return place, self.edge[self.start[rows][place] + offset]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The edges of a relation by their targets, and by their sources."""
+
+    into: Rows
+    out_of: Rows
+
+    @classmethod
+    def of(cls, src: Int[Tensor, " edges"], dst: Int[Tensor, " edges"], sources: int, targets: int) -> Pattern:
+        return cls(Rows.of(dst, src, targets, sources), Rows.of(src, dst, sources, targets))
+
+
+@functools.cache
+def _hear_once() -> None:
+    """Torch says once in a process that its compressed matrices are in beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.zeros(1, 1, device="cpu").to_sparse_csr()
+
+
+def usable(tensor: Tensor) -> bool:
+    """Whether torch has these products for it."""
+    return tensor.device.type == "cpu" and torch.backends.mkl.is_available()
+
+
+def weighted_sum(
+    pattern: Pattern, u: Float[Tensor, "sources *heads width"], weight: Float[Tensor, "edges *broadcast one"]
+) -> Float[Tensor, "targets *heads width"]:
+    """``sum over edges into i of weight[e] * u[src[e]]``; ``weight`` may have heads of size 1 for all."""
+    heads = u.shape[1:-1]
+    flat = math.prod(heads)
+    each = weight.squeeze(-1).expand(-1, *heads).reshape(len(weight), flat)
+    found: Tensor = _WeightedSum.apply(pattern, u.reshape(len(u), flat, u.shape[-1]), each)
+    return found.reshape(len(found), *heads, u.shape[-1])
+
+
+def dot(pattern: Pattern, u: Float[Tensor, "sources dim"], v: Float[Tensor, "targets dim"]) -> Float[Tensor, " edges"]:
+    """``<u[src], v[dst]>`` for every edge."""
+    found: Tensor = _Dot.apply(pattern, u, v)
+    return found
+
+
+def _dots(rows: Rows, u: Float[Tensor, "rows dim"], v: Float[Tensor, "columns dim"]) -> Float[Tensor, " edges"]:
+    """``<u[row], v[column]>`` in the order of the edges."""
+    zero = rows.matrix(u.new_zeros(len(rows.edge)))
+    values = torch.sparse.sampled_addmm(zero, u, v.T, beta=0.0).values()
+    return torch.empty_like(values).index_copy_(0, rows.edge, values)
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Head by head; its backward is the product with the transposed matrix, and dot products along the edges."""
+
+    @staticmethod
+    def forward(ctx: Any, pattern: Pattern, u: Tensor, weight: Tensor) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(u, weight)
+        return _products(pattern.into, u, weight)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        pattern, (u, weight) = ctx.pattern, ctx.saved_tensors
+        of_u = _products(pattern.out_of, grad, weight) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[2]:
+            return None, of_u, None
+        of_weight = torch.stack([_dots(pattern.into, g, x) for g, x in zip(_heads(grad), _heads(u), strict=True)], 1)
+        return None, of_u, of_weight
+
+
+def _products(
+    rows: Rows, u: Float[Tensor, "columns heads width"], weight: Float[Tensor, "edges heads"]
+) -> Float[Tensor, "rows heads width"]:
+    values = weight[rows.edge].T.contiguous()
+    return torch.stack([rows.matrix(w) @ x for w, x in zip(values, _heads(u), strict=True)], dim=1)
+
+
+def _heads(u: Float[Tensor, "rows heads width"]) -> Float[Tensor, "heads rows width"]:
+    return u.transpose(0, 1).contiguous()
+
+
+class _Dot(torch.autograd.Function):
+    """Its backward is a product with the matrix of the gradients, and one with its transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, pattern: Pattern, u: Tensor, v: Tensor) -> Tensor:
+        ctx.pattern = pattern
+        ctx.save_for_backward(u, v)
+        return _dots(pattern.out_of, u, v)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        pattern, (u, v) = ctx.pattern, ctx.saved_tensors
+        out_of, into = pattern.out_of, pattern.into
+        of_u = out_of.matrix(grad[out_of.edge]) @ v if ctx.needs_input_grad[1] else None
+        return None, of_u, into.matrix(grad[into.edge]) @ u if ctx.needs_input_grad[2] else None
