@@ -14,20 +14,20 @@ from grape_dgl.nn.structure import Structure
 def structure_loss(structure: Structure) -> Float[Tensor, ""]:
     """Eq. 10 without lambda: ``|| G - G_agg ||_F / genes``, from ``G = sum_k a_k U_k U_k^T`` and the pairs of G_agg.
 
-    ``|G|^2 = sum_kl a_k a_l |U_k^T U_l|_F^2``; ``<G, G_agg>`` needs only G_agg's pairs and its unit diagonal. Summed in
-    float64 and clamped before the root; 0 where G = G_agg (``no_gsl``), since the root has no gradient there.
+    ``|G|^2 = sum_kl a_k a_l |U_k^T U_l|_F^2``; ``<G, G_agg>`` needs only G_agg's pairs and its unit diagonal. Squares
+    are summed in float64, clamped before the root; 0 where G = G_agg (``no_gsl``), where the root has no gradient.
     Differs: divided by the number of genes; the paper prints neither this nor a weight.
     """
     prior = float64(structure.prior.value)
     if not structure.units:
         return structure.prior.value.new_zeros(())
-    units, a = [float64(u) for u in structure.units], float64(structure.channels)
+    units, a = structure.units, float64(structure.channels)
     learned = a.new_zeros(())
     for k, u in enumerate(units):
         for other in range(k + 1):
             twice = 1 if other == k else 2
-            learned = learned + twice * a[k] * a[other] * (u.T @ units[other]).square().sum()
-    diagonal = torch.stack([u.square().sum() for u in units])
+            learned = learned + twice * a[k] * a[other] * float64(u.T @ units[other]).square().sum()
+    diagonal = torch.stack([float64(u).square().sum() for u in units])
     cross = 2 * (float64(structure.learned_on_prior) * prior).sum() + a @ diagonal
     squared = learned - 2 * cross + 2 * prior.square().sum() + len(units[0])
     return (squared.clamp(min=1e-12).sqrt() / len(units[0])).to(structure.channels)
