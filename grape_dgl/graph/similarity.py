@@ -6,7 +6,7 @@ genes x genes tensor is kept and none has a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,6 +20,8 @@ FLOOR = 0.01
 """Smallest threshold: edge weights stay positive (Eq. 7's normalisation and log-similarity need it)."""
 BLOCK = 256
 """Rows of a block of similarities."""
+ROUNDING = 1e-6
+"""A threshold that leaves a tie out is so much above it."""
 
 
 def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim width"]) -> Float[Tensor, "genes out"]:
@@ -62,20 +64,27 @@ def pairs_above(
 
     Raises ConfigError, naming the mean degree it would give, for more than ``max_edges`` pairs; these are not kept.
     """
-    first, second, count = [], [], 0
-    for start, values in _blocks(u.detach(), allowed, block):
-        above = values >= epsilon
-        count += int(above.sum())
+    parts, count = [], 0
+    for part in blocks_above(u, epsilon, allowed, block):
+        count += len(part[0])
         if max_edges is None or count <= max_edges:
-            i, j = torch.nonzero(above, as_tuple=True)
-            first.append(i + start)
-            second.append(j + start)
+            parts.append(part)
     if max_edges is not None and count > max_edges:
         raise ConfigError(
             f"threshold {epsilon:g} gives {count:,} edges (mean degree {2 * count / len(u):.0f}); "
             f"structure.max_edges allows {max_edges:,}: raise the threshold, or use structure.sparsity=degree:20"
         )
+    first, second = zip(*parts, strict=True)
     return torch.cat(first), torch.cat(second)
+
+
+def blocks_above(
+    u: Float[Tensor, "genes dim"], epsilon: float, allowed: Bool[Tensor, " genes"] | None, block: int = BLOCK
+) -> Iterator[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]]:
+    """The pairs of :func:`pairs_above` block by block."""
+    for start, values in _blocks(u.detach(), allowed, block):
+        i, j = torch.nonzero(values >= epsilon, as_tuple=True)
+        yield i + start, j + start
 
 
 @torch.no_grad()
@@ -106,7 +115,7 @@ def threshold_of(values: Float[Tensor, " pairs"], wanted: int) -> float:
     if wanted and best[wanted - 1] > best[wanted]:
         epsilon = (best[wanted - 1] + best[wanted]) / 2  # between edge and no edge, so rounding flips neither
     else:
-        epsilon = torch.nextafter(best[wanted], best.new_tensor(torch.inf))
+        epsilon = best[wanted] + ROUNDING
     return max(FLOOR, float(epsilon))
 
 
@@ -145,12 +154,13 @@ def find_pairs(
     allowed: Bool[Tensor, " genes"] | None = None,
     min_neighbours: int = 0,
     max_edges: int | None = None,
+    search: Callable[..., tuple[Tensor, Tensor]] = pairs_above,
 ) -> Pairs:
     """Eq. 3 / 9: pairs at or above ``epsilon``, with the gradient of their similarities.
 
-    Raises ConfigError for more than ``max_edges`` pairs.
+    ``search`` is :func:`pairs_above` or what finds the same. Raises ConfigError for more than ``max_edges`` pairs.
     """
-    first, second = pairs_above(u, epsilon, allowed, max_edges=max_edges)
+    first, second = search(u, epsilon, allowed, max_edges=max_edges)
     if min_neighbours:
         more = nearest_pairs(u, min_neighbours, allowed)
         first, second = unique_pairs(torch.cat([first, more[0]]), torch.cat([second, more[1]]), len(u))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from grape_dgl.config import StructureConfig
 from grape_dgl.engine import Engine, simple_graph, weighted_sum
 from grape_dgl.graph.hetero import Pairs, Prior
+from grape_dgl.graph.search import Search
 from grape_dgl.graph.similarity import (
     FLOOR,
     average_pairs,
@@ -106,6 +107,7 @@ class StructureLearner(nn.Module):
         self.members, self.config, self.engine, self.learn = members, config, engine, learn
         shape = (config.heads, dim, dim // config.heads)
         self.similarity = nn.ParameterDict({m: nn.Parameter(torch.randn(shape) / dim**0.5) for m in members})
+        self.searches = {name: Search() for name in (*members, "learned")}
         self.register_buffer("thresholds", torch.full((len(members) + 1,), config.epsilon or FLOOR))
         if learn:
             self.gcn = nn.ModuleList(nn.Linear(dim, dim) for _ in range(config.hops))
@@ -144,6 +146,7 @@ class StructureLearner(nn.Module):
             "allowed": allowed,
             "min_neighbours": min_neighbours,
             "max_edges": self.config.max_edges,
+            "search": self.searches[member],
         }
         found = find_pairs(u, self.epsilon(member), self.engine, **limits)
         if self.training and len(found) > OUTGROWN * self._wanted(allowed):

@@ -1,0 +1,103 @@
+"""An exact search for similar genes that looks at fewer numbers: few directions of the rows, and a bound on the rest.
+
+With orthonormal columns Q and rests r, ``<u_i, u_j> = <Q^T u_i, Q^T u_j> + <r_i, r_j>``, and ``<r_i, r_j>`` is at most
+``|r_i| |r_j|``: rows ``[Q^T u_i, |r_i|]`` of few numbers have products that are never below the similarities. Pairs
+whose bound reaches the threshold are candidates; their own products decide. The rows of gene similarities lie close to
+few directions, which move little from step to step, so one step of subspace iteration keeps Q near the best.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from grape_dgl.graph.similarity import blocks_above, pairs_above
+from grape_dgl.sparse import Rows, dots, usable
+
+LEAST = 2000
+"""Genes from which on it pays."""
+RANKS = (64, 128)
+"""Directions, few first; more where the bound is too loose, and none of them with less than twice as many numbers."""
+CANDIDATES = 40
+"""Per gene; with more, the bound is too loose."""
+PAUSE = 50
+"""Searches of the plain kind after the bound was too loose with all ``RANKS``."""
+SLACK = 1e-5
+"""Of the bound, for rounding."""
+
+
+class Search:
+    """The searches for one similarity, step after step: what it finds does not depend on what it found before."""
+
+    def __init__(self) -> None:
+        self.directions: Float[Tensor, "dim rank"] | None = None
+        self.rank, self.pause = 0, 0
+        self.plain, self.bounded = 0, 0
+        """Searches so far, of either kind."""
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        u: Float[Tensor, "genes dim"],
+        epsilon: float,
+        allowed: Bool[Tensor, " genes"] | None = None,
+        max_edges: int | None = None,
+    ) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
+        """As :func:`pairs_above`, up to pairs within rounding of ``epsilon``."""
+        u = u.detach()
+        if len(u) < LEAST:
+            return pairs_above(u, epsilon, allowed, max_edges=max_edges)
+        found = self._candidates(u, epsilon, allowed)
+        if found is None:
+            self.plain += 1
+            found = pairs_above(u, epsilon - SLACK, allowed, max_edges=max_edges)
+        first, second = _decided(u, *found, epsilon)
+        if max_edges is not None and len(first) > max_edges:
+            return pairs_above(u, epsilon, allowed, max_edges=max_edges)  # which says what is wrong
+        return first, second
+
+    def _candidates(self, u: Tensor, epsilon: float, allowed: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        """Pairs whose bound reaches ``epsilon``; None where there are too many for it to pay."""
+        self.pause -= 1
+        while self.pause < 0 and self.rank < len(RANKS) and u.shape[1] >= 2 * RANKS[self.rank]:
+            parts, number = [], 0
+            for part in blocks_above(self._short(u, RANKS[self.rank]), epsilon - SLACK, allowed):
+                parts.append(part)
+                number += len(part[0])
+                if number > CANDIDATES * len(u):
+                    break
+            else:
+                self.bounded += 1
+                first, second = zip(*parts, strict=True)
+                return torch.cat(first), torch.cat(second)
+            self.rank, self.directions = self.rank + 1, None
+        if self.pause < 0:
+            self.rank, self.directions, self.pause = 0, None, PAUSE
+        return None
+
+    def _short(self, u: Float[Tensor, "genes dim"], rank: int) -> Float[Tensor, "genes _"]:
+        """``[Q^T u, |rest|]``, rows whose products are at least those of ``u``."""
+        q, steps = self.directions, 1
+        if q is None:
+            draw = torch.Generator("cpu").manual_seed(0)
+            q, steps = torch.randn(u.shape[1], rank, generator=draw, device="cpu").to(u), 3
+        for _ in range(steps):
+            q = torch.linalg.qr(u.T @ (u @ q)).Q
+        self.directions = q
+        short = u @ q
+        rest = (u.square().sum(dim=1) - short.square().sum(dim=1)).clamp(min=0).sqrt()
+        return torch.cat([short, rest[:, None]], dim=1)
+
+
+def _decided(u: Tensor, first: Tensor, second: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The pairs, given in row order, whose own product reaches ``epsilon``."""
+    if usable(u):
+        start = torch.zeros(len(u) + 1, dtype=torch.long)
+        start[1:] = torch.bincount(first, minlength=len(u)).cumsum(0)
+        value = dots(Rows(start, second, torch.arange(len(first)), len(u)), u, u)
+    else:
+        parts = zip(first.split(65_536), second.split(65_536), strict=True)
+        value = torch.cat([(u[i] * u[j]).sum(dim=1) for i, j in parts]) if len(first) else u.new_zeros(0)
+    keep = value >= epsilon
+    return first[keep], second[keep]
