@@ -1,7 +1,7 @@
 """Sums over edges and dot products along edges as products of sparse matrices, which torch hands to MKL on a CPU.
 
-DGL 1.1's kernels take nine times as long for the sum and three times for the dot products, gathering rows in torch
-longer still (benchmarks/speed/kernels.py).
+Forward and backward, DGL 1.1's kernels take 1.5 to 5 times as long and gathering rows in torch 3 to 20 times
+(benchmarks/speed/kernels.py).
 """
 
 from __future__ import annotations

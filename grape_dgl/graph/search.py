@@ -81,7 +81,8 @@ class Search:
         q, steps = self.directions, 1
         if q is None:
             draw = torch.Generator("cpu").manual_seed(0)
-            q, steps = torch.randn(u.shape[1], rank, generator=draw, device="cpu").to(u), 3
+            q, steps = torch.randn(u.shape[1], rank, generator=draw, device="cpu"), 3
+        q = q.to(u)
         for _ in range(steps):
             q = torch.linalg.qr(u.T @ (u @ q)).Q
         self.directions = q

@@ -80,6 +80,14 @@ def test_a_row_short_of_the_directions_is_never_missed() -> None:
     assert (17, 201) in pairs(search(u, 0.999)) and search.bounded == 1
 
 
+def test_a_model_may_change_its_precision() -> None:
+    search = Search()
+    for dtype in (torch.float32, torch.float64):
+        u = rows(5, 0.2, dtype=dtype)
+        assert pairs(search(u, 0.8)) == pairs(pairs_above(u, 0.8))
+    assert search.bounded == 2
+
+
 def test_few_genes_and_few_numbers_are_compared_plainly() -> None:
     few = Search()
     few(torch.eye(10), 0.5)

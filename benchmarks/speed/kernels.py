@@ -1,0 +1,101 @@
+"""How fast are sums over edges and dot products along edges? Sparse products against DGL's kernels and gathering rows.
+
+Run: python benchmarks/speed/kernels.py [--edges 106000] [--repeats 5] [--threads 1] [--out F]
+
+Contract: 5,060 nodes, ``--edges`` edges between random ones (seed 0), float32. ``sum``: 4 heads of 64 and of 16 numbers
+with a weight per edge and head, forward and backward; ``dot``: rows of 256 and 768 numbers, forward and backward. Each
+job once as warm-up, then once in each of ``--repeats`` rounds; medians and extremes over rounds of seconds, and of
+ratios within a round to ours. Results are compared once: the largest difference over the largest value.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import measure
+import torch
+from torch import Tensor
+
+from grape_dgl import engine as seam
+from grape_dgl import sparse
+from grape_dgl.engine import bipartite
+
+NODES = 5060
+
+
+def gathered_sum(relation: Any, u: Tensor, weight: Tensor) -> Tensor:
+    out = torch.zeros((relation.n_dst, *u.shape[1:]))
+    return out.index_add(0, relation.dst, u[relation.src] * weight)
+
+
+def gathered_dot(relation: Any, u: Tensor, v: Tensor) -> Tensor:
+    return (u[relation.src] * v[relation.dst]).sum(dim=1)
+
+
+def both_ways(of: Callable[..., Tensor], *given: Tensor) -> Tensor:
+    """Forward and backward; the gradients, side by side."""
+    out = of(*given)
+    return torch.cat([grad.flatten() for grad in torch.autograd.grad(out.square().sum(), given)])
+
+
+def ways(kind: str, relations: dict[str, Any]) -> dict[str, Callable[..., Tensor]]:
+    """Name -> function of the two tensors of ``kind``."""
+    dgl = seam._dgl().ops
+    pattern, known, plain = seam.pattern(relations["torch"]), relations["dgl"], relations["torch"]
+    if kind == "sum":
+        return {
+            "ours": lambda u, w: sparse.weighted_sum(pattern, u, w),
+            "DGL": lambda u, w: dgl.u_mul_e_sum(known, u, w),
+            "gathering": lambda u, w: gathered_sum(plain, u, w),
+        }
+    return {
+        "ours": lambda u, v: sparse.dot(pattern, u, v),
+        "DGL": lambda u, v: dgl.u_dot_v(known, u, v).squeeze(-1),
+        "gathering": lambda u, v: gathered_dot(plain, u, v),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times the kernels of message passing.")
+    parser.add_argument("--edges", type=int, default=106_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    draw = torch.Generator().manual_seed(0)
+    src, dst = (torch.randint(0, NODES, (given.edges,), generator=draw) for _ in range(2))
+    relations = {engine: bipartite(engine, src, dst, NODES, NODES) for engine in ("dgl", "torch")}
+
+    def tensor(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=draw).requires_grad_()
+
+    cases = {
+        "sum, 4 x 64": (tensor(NODES, 4, 64), tensor(given.edges, 4, 1)),
+        "sum, 4 x 16": (tensor(NODES, 4, 16), tensor(given.edges, 4, 1)),
+        "dot, 256": (tensor(NODES, 256), tensor(NODES, 256)),
+        "dot, 768": (tensor(NODES, 768), tensor(NODES, 768)),
+    }
+    found = {}
+    for name, tensors in cases.items():
+        jobs = {who: partial(both_ways, of, *tensors) for who, of in ways(name[:3], relations).items()}
+        results = {who: job() for who, job in jobs.items()}
+        seconds = measure.paired(jobs, given.repeats)
+        found[name] = {
+            who: {
+                "seconds": measure.spread(seconds[who]),
+                "times_ours": measure.ratio(seconds[who], seconds["ours"]),
+                "differs": float((results[who] - results["ours"]).abs().max() / results["ours"].abs().max()),
+            }
+            for who in jobs
+        }
+    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
+    measure.report(measure.contract("kernels", settings) | {"cases": found}, given.out)
+
+
+if __name__ == "__main__":
+    main()
