@@ -1,0 +1,48 @@
+"""Put the tables of committed benchmark results into docs/results.md.
+
+Run: python benchmarks/results_page.py
+
+A line ``<!-- norman_subset condition 0 -->`` (data set, kind of split, block) stands above the table that is replaced,
+by the same lines as ``grape-dgl benchmark --format md`` writes, from the folder of ``benchmarks/results`` that has it.
+Nothing is computed anew.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from grape_dgl.suite.benchmark import COSTS, SUMMARY
+from grape_dgl.suite.markdown import markdown
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+TABLE = re.compile(r"<!-- (\S+) (\S+) (\d+) -->\n(?:\n(?:\|.*\n)+)?")
+
+
+def table(data: str, split: str, block: int) -> str:
+    """One table, from the results in which ``data`` is."""
+    for folder in sorted(path.parent for path in RESULTS.glob(f"*/{SUMMARY}")):
+        summary, costs = (
+            pd.read_csv(folder / name, keep_default_na=False, na_values=[""]) for name in (SUMMARY, COSTS)
+        )
+        mine = summary[(summary["data"] == data) & (summary["split"] == split) & (summary["block"] == block)]
+        if len(mine):
+            return markdown(mine, costs[costs["data"] == data])
+    raise SystemExit(f"no results of {data}, split {split}, block {block} in {RESULTS}")
+
+
+def filled(page: str) -> str:
+    """``page`` with its tables as the results have them."""
+
+    def replaced(found: re.Match[str]) -> str:
+        data, split, block = found.groups()
+        return f"<!-- {data} {split} {block} -->\n\n{table(data, split, int(block))}"
+
+    return TABLE.sub(replaced, page)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

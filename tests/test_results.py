@@ -1,0 +1,55 @@
+"""What the documentation says of benchmarks on real cells is what the committed results say."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from grape_dgl.suite.summary import summarise
+
+TOP = Path(__file__).parents[1]
+FOLDERS = sorted(path.parent for path in (TOP / "benchmarks" / "results").glob("*/card.json"))
+
+
+@pytest.fixture(scope="module")
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(TOP / "benchmarks" / "results_page.py"))
+
+
+def test_the_tables_of_the_page_are_those_of_the_results(script: dict[str, Any]) -> None:
+    page = script["PAGE"].read_text(encoding="utf-8")
+    named = {tuple(found) for found in re.findall(r"<!-- (\S+) (\S+) (\d+) -->", page)}
+    assert len(script["TABLE"].findall(page)) == len(named)
+    summaries = [pd.read_csv(folder / "summary.csv") for folder in FOLDERS]
+    there = {(row.data, row.split, str(row.block)) for table in summaries for row in table.itertuples()}
+    assert named == there  # no block is left out
+    assert script["filled"](page) == page
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_summary_is_that_of_the_long_table(folder: Path) -> None:
+    """Of two scores; and no job is missing or failed."""
+    table = pd.read_parquet(folder / "results.parquet")
+    summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=[""])
+    names = ["pcc_delta", "rmse"]
+    found = summarise(table[table["metric"].isin(names)])
+    wanted = summary[summary["metric"].isin(names)].reset_index(drop=True)
+    keys = ["data", "split", "block", "metric", "model"]
+    found, wanted = (one.astype({"best_simple": str}).sort_values(keys, ignore_index=True) for one in (found, wanted))
+    pd.testing.assert_frame_equal(found, wanted, check_dtype=False, rtol=1e-6)
+    card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+    assert card["failed"] == [] and (table["metric"] != "").all()
+    suite = card["suite"]
+    jobs = table.drop_duplicates(["data", "split", "seed", "model"]).groupby(["data", "split", "model"], observed=True)
+    seeds = {model["name"]: model["seeds"] or suite["seeds"] for model in suite["models"] if model["kind"] != "ceiling"}
+    counts = jobs.size()
+    for data in suite["data"]:
+        for split in suite["splits"]:
+            for model, number in seeds.items():
+                assert counts[data["name"], split, model] == number, (data["name"], split, model)
