@@ -128,7 +128,8 @@ def pattern(relation: Any) -> Pattern:
     if isinstance(relation, TorchRelation):
         return relation.pattern
     sources, targets = relation.num_src_nodes(), relation.num_dst_nodes()
-    return Pattern(Rows(*relation.adj_tensors("csc"), sources), Rows(*relation.adj_tensors("csr"), targets))
+    (start, source, edge), out = relation.adj_tensors("csc"), relation.adj_tensors("csr")
+    return Pattern(Rows(start, source, edge, sources), Rows(out[0], out[1], out[2], targets))
 
 
 def hetero_conv(

@@ -13,6 +13,7 @@ from torch import Tensor
 from grape_dgl.graph.hetero import GeneGraph, Pairs
 from grape_dgl.graph.similarity import average_pairs
 from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.nn.incremental import UnmaskedPass
 
 STREAM = 256
 """Conditions predicted at once, so that memory does not grow with their number."""
@@ -33,7 +34,6 @@ class Ensemble:
     members: tuple[GRAPE, ...]
     genes: GeneInputs
 
-    @torch.no_grad()
     def predict(self, conditions: Sequence[Sequence[int]], new: GeneInputs | None = None) -> Iterator[Change]:
         """Changes of the conditions, tuples of node ids, in parts of ``STREAM``; ids from ``len(genes)`` on are rows of
         ``new``.
@@ -41,14 +41,21 @@ class Ensemble:
         A gene of ``new`` is attached to the frozen graph (METHOD decision 5); attach only what one condition needs, so
         that conditions stay independent.
         """
-        graphs = [self._graph(member, new) for member in self.members]
-        bases = [member.unmasked(*known) for member, known in zip(self.members, graphs, strict=True)]
+        bases = self._bases(new)
         for start in range(0, len(conditions), STREAM):
-            part = conditions[start : start + STREAM]
-            each = zip(self.members, graphs, bases, strict=True)
-            changes = [member.propagate(*known, part, base=base) for member, known, base in each]
-            stacked = np.stack([change.cpu().numpy() for change in changes])
-            yield Change(stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None)
+            yield self._part(bases, conditions[start : start + STREAM])
+
+    @torch.no_grad()
+    def _bases(self, new: GeneInputs | None) -> list[UnmaskedPass]:
+        """What every condition starts from, by member."""
+        return [member.unmasked(*self._graph(member, new)) for member in self.members]
+
+    @torch.no_grad()
+    def _part(self, bases: Sequence[UnmaskedPass], conditions: Sequence[Sequence[int]]) -> Change:
+        each = zip(self.members, bases, strict=True)
+        changes = [member.propagate(base.graph, base.fused, conditions, base=base) for member, base in each]
+        stacked = np.stack([change.cpu().numpy() for change in changes])
+        return Change(stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None)
 
     def _graph(self, member: GRAPE, new: GeneInputs | None) -> tuple[GeneGraph, Float[Tensor, "genes dim"]]:
         if new is not None:
