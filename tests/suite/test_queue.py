@@ -187,7 +187,7 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
         assert finished.items() <= now.items() and all(len(pd.read_parquet(path)) for path in now)
         finished = now
     again = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 1 and "2 jobs failed" in again.stderr  # those of the model that never works
     for group in groups:
         assert_ended(group)
     assert finished.items() <= {path: path.read_bytes() for path in jobs.glob("*.parquet")}.items()
