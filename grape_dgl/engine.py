@@ -132,6 +132,10 @@ def pattern(relation: Any) -> Pattern:
     return Pattern(Rows(start, source, edge, sources), Rows(out[0], out[1], out[2], targets))
 
 
+def _edges(relation: Any) -> int:
+    return len(relation.src) if isinstance(relation, TorchRelation) else int(relation.num_edges())
+
+
 def hetero_conv(
     engine: Engine, modules: dict[str, nn.Module], aggregate: Callable[[list[Tensor], str], Tensor]
 ) -> nn.Module:
@@ -187,7 +191,7 @@ def dot_ends(
     """``<u[src], v[dst]>`` for every edge; neither pass gathers an [edges dim] tensor that autograd keeps."""
     u, v = _exact(u), _exact(v)
     with _full_precision(u):
-        if sparse.usable(u):
+        if sparse.usable(u, _edges(relation)):
             return sparse.dot(pattern(relation), u, v)
         if isinstance(relation, TorchRelation):
             return _EdgeDot.apply(relation, u, v)
@@ -220,7 +224,7 @@ def weighted_sum(
     """
     u, weight = _exact(u), _exact(weight)
     with _full_precision(u):
-        if sparse.usable(u):
+        if sparse.usable(u, _edges(relation)):
             return sparse.weighted_sum(pattern(relation), u, weight)
         if isinstance(relation, TorchRelation):
             out = torch.zeros((relation.n_dst, *u.shape[1:]), dtype=u.dtype, device=u.device)

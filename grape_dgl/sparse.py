@@ -67,9 +67,14 @@ def _hear_once() -> None:
         torch.zeros(1, 1, device="cpu").to_sparse_csr()
 
 
-def usable(tensor: Tensor) -> bool:
-    """Whether torch has these products for it."""
-    return tensor.device.type == "cpu" and torch.backends.mkl.is_available()
+LEAST_WORK = 2**22
+"""Edges x numbers of a row from which on the products pay: threads of MKL wait for each other on smaller ones."""
+
+
+def usable(rows: Tensor, edges: int) -> bool:
+    """Whether torch has these products for ``rows``, and so many edges are worth them."""
+    large = edges * math.prod(rows.shape[1:]) >= LEAST_WORK
+    return large and rows.device.type == "cpu" and torch.backends.mkl.is_available()
 
 
 def weighted_sum(

@@ -22,7 +22,7 @@ from grape_dgl.training.probe import ridge
 
 @pytest.fixture(autouse=True)
 def no_products_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse, "usable", lambda tensor: False)
+    monkeypatch.setattr(sparse, "usable", lambda *given: False)
 
 
 CONDITIONS = [(0,), (1, 2), (5,)]

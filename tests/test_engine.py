@@ -62,7 +62,7 @@ def test_kernels_equal_loops(engine: Engine, name: str, products: bool, monkeypa
     """``without``: on a GPU, or where torch has no MKL."""
     if products and not torch.backends.mkl.is_available():
         pytest.skip("torch has no MKL here")
-    monkeypatch.setattr(sparse, "usable", lambda tensor: products)
+    monkeypatch.setattr(sparse, "usable", lambda *given: products)
     kernel, loop, shape, edge_shape = CASES[name]
     relation = bipartite(engine, SRC, DST, SOURCES, TARGETS)
     u, v, e = leaf(SOURCES, *shape), leaf(TARGETS, *shape, seed=1), leaf(len(SRC), *edge_shape, seed=2)

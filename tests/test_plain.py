@@ -8,6 +8,7 @@ from engines import ENGINES
 from speed import plain
 from torch import Tensor
 
+from grape_dgl import sparse
 from grape_dgl.config import Config
 from grape_dgl.engine import Engine
 from grape_dgl.losses import reconstruction_loss, structure_loss
@@ -30,10 +31,17 @@ def inputs(dtype: torch.dtype) -> GeneInputs:
 
 @pytest.mark.parametrize("ablation", ["none", "no_biotype"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("products", [True, False])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_step_has_the_loss_and_the_gradients_of_the_plain_one(
-    engine: Engine, dtype: torch.dtype, tolerance: float, ablation: str
+    engine: Engine,
+    products: bool,
+    dtype: torch.dtype,
+    tolerance: float,
+    ablation: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sparse, "LEAST_WORK", 0 if products else 10**12)
     config = Config.resolve(model={"hidden": 16, "width": 8, "ablation": ablation}, structure={"sparsity": "degree:6"})
     torch.manual_seed(0)
     genes = inputs(dtype)

@@ -62,7 +62,7 @@ def main() -> None:
             blank.write_rows(Path(folder) / "all.h5ad", ["change"], parts())
 
     def passes(products: bool, conditions: int = given.sample) -> np.ndarray:
-        with patch.object(sparse, "usable", lambda tensor: products):
+        with patch.object(sparse, "usable", lambda *given: products):
             return torch.stack(list(plain.predictions(model, graph, z.fused, sample[:conditions]))).numpy()
 
     everything(10)

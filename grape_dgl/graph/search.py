@@ -93,7 +93,7 @@ class Search:
 
 def _decided(u: Tensor, first: Tensor, second: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """The pairs, given in row order, whose own product reaches ``epsilon``."""
-    if usable(u):
+    if usable(u, len(first)):
         start = torch.zeros(len(u) + 1, dtype=torch.long)
         start[1:] = torch.bincount(first, minlength=len(u)).cumsum(0)
         value = dots(Rows(start, second, torch.arange(len(first)), len(u)), u, u)
