@@ -12,9 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pandas as pd
-
-from grape_dgl.suite.benchmark import COSTS, SUMMARY
+from grape_dgl.suite.benchmark import COSTS, SUMMARY, read_table
 from grape_dgl.suite.markdown import markdown
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,9 +23,7 @@ TABLE = re.compile(r"<!-- (\S+) (\S+) (\d+) -->\n(?:\n(?:\|.*\n)+)?")
 def table(data: str, split: str, block: int) -> str:
     """One table, from the results in which ``data`` is."""
     for folder in sorted(path.parent for path in RESULTS.glob(f"*/{SUMMARY}")):
-        summary, costs = (
-            pd.read_csv(folder / name, keep_default_na=False, na_values=[""]) for name in (SUMMARY, COSTS)
-        )
+        summary, costs = read_table(folder / SUMMARY), read_table(folder / COSTS)
         mine = summary[(summary["data"] == data) & (summary["split"] == split) & (summary["block"] == block)]
         if len(mine):
             return markdown(mine, costs[costs["data"] == data])

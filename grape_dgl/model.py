@@ -15,7 +15,7 @@ from grape_dgl.engine import Engine
 from grape_dgl.graph.hetero import GeneGraph, Pairs, Prior, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
 from grape_dgl.nn.alignment import Discriminator, Fusion, Projection
-from grape_dgl.nn.biotype import LayerMasks, MessagePassing
+from grape_dgl.nn.biotype import MessagePassing
 from grape_dgl.nn.incremental import UnmaskedPass, affected_edges
 from grape_dgl.nn.reached import Reached
 from grape_dgl.nn.readout import GeneReadout
@@ -140,10 +140,9 @@ class GRAPE(nn.Module):
         fused: Float[Tensor, "genes dim"],
         conditions: Sequence[Sequence[int]],
         plain: bool = False,
-        base: UnmaskedPass | None = None,
     ) -> Float[Tensor, "conditions measured"]:
         """Eq. 11-12 for all conditions on one graph, with the same dropout masks."""
-        return self.read(self.states(graph, fused, conditions, plain, base), len(conditions))
+        return self.read(self.states(self.unmasked(graph, fused), conditions, plain), len(conditions))
 
     def read(self, found: Reached, conditions: int) -> Float[Tensor, "conditions measured"]:
         """Eq. 12 on the states of so many conditions.
@@ -163,32 +162,21 @@ class GRAPE(nn.Module):
         """Eq. 11 with nobody perturbed, with fresh dropout masks in training: the ``base`` of all conditions."""
         return UnmaskedPass(self.messages, graph, fused, self.messages.draw_masks(graph), self.similarity_bias)
 
-    def states(
-        self,
-        graph: GeneGraph,
-        fused: Float[Tensor, "genes dim"],
-        conditions: Sequence[Sequence[int]],
-        plain: bool = False,
-        base: UnmaskedPass | None = None,
-    ) -> Reached:
-        """Eq. 11 for all conditions: one unmasked pass and what each condition changes of it.
+    def states(self, base: UnmaskedPass, conditions: Sequence[Sequence[int]], plain: bool = False) -> Reached:
+        """Eq. 11 for all conditions: what each changes of the unmasked pass.
 
         ``plain``, or a hub that makes it cheaper, takes a full pass for a condition; both give the same numbers.
-        ``base`` is the unmasked pass, where it is there already.
         """
         if plain:
-            masks = self.messages.draw_masks(graph)
-            whole = self._full_passes(graph, fused, [(), *conditions], masks)
+            whole = self._full_passes(base, [(), *conditions])
             return Reached.everywhere(whole[:, 0], whole[:, 1:])
-        edges = sum(len(value) for value in graph.similarity.values())
-        cheap = affected_edges(graph, conditions, self.config.model.layers) <= edges * self.config.model.layers
+        edges = sum(len(value) for value in base.graph.similarity.values())
+        cheap = affected_edges(base.graph, conditions, self.config.model.layers) <= edges * self.config.model.layers
         light, heavy = torch.nonzero(cheap).squeeze(1), torch.nonzero(~cheap).squeeze(1)
-        chosen = [conditions[i] for i in light.tolist()]
-        base = self.unmasked(graph, fused) if base is None else base
-        found = base.reached(chosen).renumbered(light)
+        found = base.reached([conditions[i] for i in light.tolist()]).renumbered(light)
         if not len(heavy):
             return found
-        whole = self._full_passes(graph, fused, [conditions[i] for i in heavy.tolist()], base.masks)
+        whole = self._full_passes(base, [conditions[i] for i in heavy.tolist()])
         return found.joined(Reached.everywhere(found.unmasked, whole).renumbered(heavy))
 
     @property
@@ -197,19 +185,16 @@ class GRAPE(nn.Module):
         return self.config.structure.gradient == "task"
 
     def _full_passes(
-        self,
-        graph: GeneGraph,
-        fused: Float[Tensor, "genes dim"],
-        conditions: Sequence[Sequence[int]],
-        masks: list[LayerMasks] | None,
+        self, base: UnmaskedPass, conditions: Sequence[Sequence[int]]
     ) -> Float[Tensor, "genes conditions width"]:
         """A whole pass per condition, in chunks that fit; backward computes a chunk again instead of keeping it."""
+        graph, fused = base.graph, base.fused
         edges = sum(len(value) for value in graph.similarity.values())
         per_condition = max(edges, len(fused)) * self.config.model.heads * self.config.model.width
         size = max(1, CHUNK_ELEMENTS // per_condition)
 
         def one(chunk: Sequence[Sequence[int]]) -> Tensor:
-            return self.messages(graph, mask_perturbed(fused, chunk), masks, self.similarity_bias)
+            return self.messages(graph, mask_perturbed(fused, chunk), base.masks, self.similarity_bias)
 
         chunks = [conditions[i : i + size] for i in range(0, len(conditions), size)]
         if len(chunks) == 1 or not torch.is_grad_enabled():

@@ -94,7 +94,7 @@ def dot(pattern: Pattern, u: Float[Tensor, "sources dim"], v: Float[Tensor, "tar
     return found
 
 
-def dots(rows: Rows, u: Float[Tensor, "rows dim"], v: Float[Tensor, "columns dim"]) -> Float[Tensor, " edges"]:
+def _dots(rows: Rows, u: Float[Tensor, "rows dim"], v: Float[Tensor, "columns dim"]) -> Float[Tensor, " edges"]:
     """``<u[row], v[column]>`` in the order of the edges."""
     zero = rows.matrix(u.new_zeros(len(rows.edge)))
     values = torch.sparse.sampled_addmm(zero, u, v.T, beta=0.0).values()
@@ -116,7 +116,7 @@ class _WeightedSum(torch.autograd.Function):
         of_u = _products(pattern.out_of, grad, weight) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[2]:
             return None, of_u, None
-        of_weight = torch.stack([dots(pattern.into, g, x) for g, x in zip(_heads(grad), _heads(u), strict=True)], 1)
+        of_weight = torch.stack([_dots(pattern.into, g, x) for g, x in zip(_heads(grad), _heads(u), strict=True)], 1)
         return None, of_u, of_weight
 
 
@@ -138,7 +138,7 @@ class _Dot(torch.autograd.Function):
     def forward(ctx: Any, pattern: Pattern, u: Tensor, v: Tensor) -> Tensor:
         ctx.pattern = pattern
         ctx.save_for_backward(u, v)
-        return dots(pattern.out_of, u, v)
+        return _dots(pattern.out_of, u, v)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:

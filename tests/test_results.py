@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from grape_dgl.suite.benchmark import read_table
 from grape_dgl.suite.summary import summarise
 
 TOP = Path(__file__).parents[1]
@@ -36,7 +37,7 @@ def test_the_tables_of_the_page_are_those_of_the_results(script: dict[str, Any])
 def test_the_summary_is_that_of_the_long_table(folder: Path) -> None:
     """Of two scores; and no job is missing or failed."""
     table = pd.read_parquet(folder / "results.parquet")
-    summary = pd.read_csv(folder / "summary.csv", keep_default_na=False, na_values=[""])
+    summary = read_table(folder / "summary.csv")
     names = ["pcc_delta", "rmse"]
     found = summarise(table[table["metric"].isin(names)])
     wanted = summary[summary["metric"].isin(names)].reset_index(drop=True)

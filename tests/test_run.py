@@ -165,8 +165,8 @@ def test_a_failure_among_the_parts_leaves_the_old_file(
     (tmp_path / "all.h5ad").write_text("old")
     monkeypatch.setattr(ensemble_module, "STREAM", 1)
     calls = iter(range(9))
-    propagate = GRAPE.propagate
-    monkeypatch.setattr(GRAPE, "propagate", lambda *args, **how: propagate(*args, **how) if next(calls) < 3 else 1 / 0)
+    states = GRAPE.states
+    monkeypatch.setattr(GRAPE, "states", lambda *args: states(*args) if next(calls) < 3 else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run.predict_to(tmp_path / "all.h5ad", list(run.genes.symbol[:4]))
     assert (tmp_path / "all.h5ad").read_text() == "old" and len(list(tmp_path.iterdir())) == 1

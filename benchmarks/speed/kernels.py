@@ -10,10 +10,8 @@ ratios within a round to ours. Results are compared once: the largest difference
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import measure
@@ -60,11 +58,8 @@ def ways(kind: str, relations: dict[str, Any]) -> dict[str, Callable[..., Tensor
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times the kernels of message passing.")
+    parser = measure.arguments("Times the kernels of message passing.", repeats=5, threads=1)
     parser.add_argument("--edges", type=int, default=106_000)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     draw = torch.Generator().manual_seed(0)
@@ -93,8 +88,7 @@ def main() -> None:
             }
             for who in jobs
         }
-    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
-    measure.report(measure.contract("kernels", settings) | {"cases": found}, given.out)
+    measure.report("kernels", given, {"cases": found})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -80,16 +81,22 @@ def ratio(slow: Sequence[float], fast: Sequence[float]) -> dict[str, float]:
     return spread([a / b for a, b in zip(slow, fast, strict=True)])
 
 
-def contract(script: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the figures, beside the machine's other work."""
+def arguments(description: str, repeats: int = 3, threads: int = 2) -> argparse.ArgumentParser:
+    """What every script takes."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=threads)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--out", type=Path)
+    return parser
+
+
+def report(script: str, given: argparse.Namespace, found: Mapping[str, Any]) -> None:
+    """JSON on stdout and in ``--out``: the figures, and what decides them beside the machine's other work."""
+    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
-    return {"script": script, "settings": dict(settings), "machine": machine, "malloc": malloc, "versions": versions()}
-
-
-def report(found: Mapping[str, Any], out: Path | None) -> None:
-    """JSON on stdout, and in a file."""
-    text = json.dumps(found, indent=1)
+    contract = {"script": script, "settings": settings, "machine": machine, "malloc": malloc, "versions": versions()}
+    text = json.dumps(contract | dict(found), indent=1)
     print(text)
-    if out is not None:
-        out.write_text(text + "\n", encoding="utf-8")
+    if given.out is not None:
+        given.out.write_text(text + "\n", encoding="utf-8")

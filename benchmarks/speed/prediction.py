@@ -12,7 +12,6 @@ predictions are compared once: largest difference over the largest change. Peak 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from unittest.mock import patch
@@ -29,15 +28,12 @@ from grape_dgl.training.ensemble import ready
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times the predictions of all single perturbations.")
+    parser = measure.arguments("Times the predictions of all single perturbations.")
     parser.add_argument("--table", type=Path, default=measure.TABLE)
     parser.add_argument("--genes", type=int, default=5060)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--engine", choices=["dgl", "torch"], default="dgl")
     parser.add_argument("--sample", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     genes = measure.text_genes(given.table, given.genes)
@@ -74,7 +70,6 @@ def main() -> None:
     jobs = {"all": everything, "plain": lambda: passes(False), "plain, our kernels": lambda: passes(True)}
     seconds = measure.paired(jobs, given.repeats)
     whole = {name: [value * len(genes) / given.sample for value in seconds[name]] for name in jobs if name != "all"}
-    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
     found = {
         "genes": len(genes),
         "seconds": measure.spread(seconds["all"]),
@@ -83,7 +78,7 @@ def main() -> None:
         "relative_difference": apart,
         "peak_memory_mb": peak,
     }
-    measure.report(measure.contract("prediction", settings) | found, given.out)
+    measure.report("prediction", given, found)
 
 
 if __name__ == "__main__":

@@ -12,13 +12,10 @@ largest difference of its predictions from whole passes.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import measure
@@ -34,12 +31,7 @@ from grape_dgl.model import GeneInputs
 
 
 def timed(job: Callable[[], Any], repeats: int) -> dict[str, float]:
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        job()
-        seconds.append(time.perf_counter() - started)
-    return measure.spread(seconds)
+    return measure.spread(measure.paired({"step": job}, repeats)["step"])
 
 
 def new_step(genes: GeneInputs, hidden: int) -> Step:
@@ -108,12 +100,9 @@ def exponent(genes: list[int], values: list[float]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times a training step for growing numbers of genes.")
+    parser = measure.arguments("Times a training step for growing numbers of genes.")
     parser.add_argument("--genes", type=int, nargs="+", default=[2500, 5000, 10000, 20000])
     parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     how = (given.hidden, given.repeats, given.threads)
     rows = [alone(of_size, number, *how) for number in given.genes]
@@ -125,8 +114,7 @@ def main() -> None:
         },
         "hub": alone(of_hub, 5060, *how),
     }
-    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
-    measure.report(measure.contract("scaling", settings) | found, given.out)
+    measure.report("scaling", given, found)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ with 60 - ours with 30 conditions) / 30 over (plain with 60 - plain with 10) / 5
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -93,15 +92,12 @@ def slope(more: Sequence[float], less: Sequence[float], number: int) -> list[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Times a training step.")
+    parser = measure.arguments("Times a training step.")
     parser.add_argument("--graph", choices=["text", "random"], default="text")
     parser.add_argument("--table", type=Path, default=measure.TABLE)
     parser.add_argument("--genes", type=int, default=5060)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--engine", choices=["dgl", "torch"], default="dgl")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     text = given.graph == "text"
@@ -123,7 +119,6 @@ def main() -> None:
     fast, slow = seconds["fast"], seconds["plain"]
     whole = slope(slow, seconds["plain, 10 conditions"], CONDITIONS - 10)
     more = slope(fast, seconds["fast, 30 conditions"], CONDITIONS // 2)
-    settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
     found = {
         "genes": len(genes),
         "edges": {"learned": len(step.edges["learned"][0])},
@@ -133,7 +128,7 @@ def main() -> None:
         "relative_difference": apart,
         "peak_memory_mb": peak,
     }
-    measure.report(measure.contract("step", settings) | found, given.out)
+    measure.report("step", given, found)
 
 
 if __name__ == "__main__":

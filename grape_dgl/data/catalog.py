@@ -118,6 +118,11 @@ def dataset(name: str) -> Dataset:
     return found
 
 
+def is_name(text: str) -> bool:
+    """Whether ``text`` stands for a data set of the catalog (``demo:...`` too) and not for a path."""
+    return text in CATALOG or text.startswith("demo:")
+
+
 def resolve(name_or_path: str | Path, *, cache: Path | None = None, offline: bool = False) -> Source:
     """The files of a data set by name, downloaded or simulated on first use, or those of any path.
 
@@ -126,8 +131,7 @@ def resolve(name_or_path: str | Path, *, cache: Path | None = None, offline: boo
     """
     name = str(name_or_path)
     folder = cache if cache is not None else default_cache()
-    known = isinstance(name_or_path, str) and (name in CATALOG or name.startswith("demo:"))
-    if not known:
+    if not (isinstance(name_or_path, str) and is_name(name)):
         return _path(name)
     entry = dataset(name)
     if not entry.file:

@@ -23,6 +23,14 @@ class Undefined(ValueError):
     """The metric has no value for these arrays; the message is the reason."""
 
 
+def attempt(score: Function, *given: Any) -> tuple[float, str]:
+    """A score and no reason, or NaN and the reason."""
+    try:
+        return score(*given), ""
+    except Undefined as undefined:
+        return float("nan"), str(undefined)
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric: its function and its card.

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -16,7 +15,7 @@ from scipy.spatial.distance import pdist
 from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
-from grape_dgl.evaluation.cards import Undefined
+from grape_dgl.evaluation.cards import attempt
 from grape_dgl.evaluation.distances import e_distance, mmd
 from grape_dgl.evaluation.views import halves
 
@@ -85,17 +84,9 @@ def cell_scores(
         }
         width = _width(truth, samples["control"])
         for who, sample in samples.items():
-            rows.append((who, condition, "e_distance", *_value(e_distance, sample, truth)))
-            rows.append((who, condition, "mmd", *_value(mmd, sample, truth, width)))
+            rows.append((who, condition, "e_distance", *attempt(e_distance, sample, truth)))
+            rows.append((who, condition, "mmd", *attempt(mmd, sample, truth, width)))
     return pd.DataFrame(rows, columns=["model", "condition", "metric", "value", "reason"])
-
-
-def _value(score: Callable[..., float], *given: Any) -> tuple[float, str]:
-    """A score and no reason, or NaN and the reason."""
-    try:
-        return score(*given), ""
-    except Undefined as undefined:
-        return float("nan"), str(undefined)
 
 
 def _width(truth: np.ndarray, control: np.ndarray) -> float:

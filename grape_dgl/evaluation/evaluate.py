@@ -14,7 +14,7 @@ import pandas as pd
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
-from grape_dgl.evaluation.cards import Metric, Undefined
+from grape_dgl.evaluation.cards import Metric, attempt
 from grape_dgl.evaluation.catalogue import all_names, card, check_names, metric_names
 from grape_dgl.evaluation.null import null_screen
 from grape_dgl.evaluation.summary import bootstrap, summary
@@ -132,10 +132,8 @@ class _Among:
 def _score(metric: Metric, view: View, predicted: np.ndarray, compared: tuple[Any, ...]) -> tuple[float, str]:
     if view.note and not len(view.genes):
         return float("nan"), view.note
-    try:
-        return metric(predicted, *compared), view.note
-    except Undefined as undefined:
-        return float("nan"), str(undefined)
+    value, reason = attempt(metric, predicted, *compared)
+    return value, reason or view.note
 
 
 def _sorted(table: pd.DataFrame, orders: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -50,6 +50,10 @@ NULL_METRICS = ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20
 """Scores that are zero in expectation where nothing was done, whatever a model predicts from its own control cells."""
 
 
+WITHIN = 3
+"""Standard errors from zero that count as zero."""
+
+
 class Predictor(Protocol):
     """What is tested: a model as in ``baselines.protocol``, which stands above this package."""
 
@@ -93,5 +97,5 @@ def null_test(
     means = table.groupby(["model", "metric", "repeat"], sort=False)["value"].mean()
     found = means.groupby(["model", "metric"], sort=False).agg(mean="mean", standard_error="sem", n="count")
     found["n_undefined"] = table["value"].isna().groupby([table["model"], table["metric"]]).sum()
-    found["zero"] = ~(found["mean"].abs() > 3 * found["standard_error"])
+    found["zero"] = ~(found["mean"].abs() > WITHIN * found["standard_error"])
     return found.reset_index()

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from grape_dgl.graph.similarity import blocks_above, pairs_above
-from grape_dgl.sparse import Rows, dots, usable
+from grape_dgl.graph.similarity import blocks_above, pairs_above, weigh_pairs
 
 LEAST = 2000
 """Genes from which on it pays."""
@@ -52,7 +51,9 @@ class Search:
         if found is None:
             self.plain += 1
             found = pairs_above(u, epsilon - SLACK, allowed, max_edges=max_edges)
-        first, second = _decided(u, *found, epsilon)
+        pairs = weigh_pairs(u, *found, "torch")
+        keep = pairs.value >= epsilon
+        first, second = pairs.first[keep], pairs.second[keep]
         if max_edges is not None and len(first) > max_edges:
             return pairs_above(u, epsilon, allowed, max_edges=max_edges)  # which says what is wrong
         return first, second
@@ -89,16 +90,3 @@ class Search:
         short = u @ q
         rest = (u.square().sum(dim=1) - short.square().sum(dim=1)).clamp(min=0).sqrt()
         return torch.cat([short, rest[:, None]], dim=1)
-
-
-def _decided(u: Tensor, first: Tensor, second: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The pairs, given in row order, whose own product reaches ``epsilon``."""
-    if usable(u, len(first)):
-        start = torch.zeros(len(u) + 1, dtype=torch.long)
-        start[1:] = torch.bincount(first, minlength=len(u)).cumsum(0)
-        value = dots(Rows(start, second, torch.arange(len(first)), len(u)), u, u)
-    else:
-        parts = zip(first.split(65_536), second.split(65_536), strict=True)
-        value = torch.cat([(u[i] * u[j]).sum(dim=1) for i, j in parts]) if len(first) else u.new_zeros(0)
-    keep = value >= epsilon
-    return first[keep], second[keep]

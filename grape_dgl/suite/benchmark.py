@@ -73,6 +73,11 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
     return found
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """``summary.csv``, ``by_seen.csv`` or ``costs.csv``, in which a model called ``NA`` is one."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def _remove_leftovers(out: Path) -> None:
     """What jobs that were killed were about to write or to replace."""
     for folder in out.glob("models/.*-before-*"):

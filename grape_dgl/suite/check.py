@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 
 from grape_dgl.config import Config
-from grape_dgl.data.catalog import CATALOG
+from grape_dgl.data.catalog import CATALOG, is_name
 from grape_dgl.data.read import read_screen
 from grape_dgl.errors import ConfigError, did_you_mean
 from grape_dgl.suite.models import peer_of
@@ -23,7 +23,7 @@ def check(suite: Suite) -> None:
 
 def _check_data(data: DataSpec) -> None:
     where = f"data set '{data.name}'"
-    if data.path not in CATALOG and not data.path.startswith("demo:"):
+    if not is_name(data.path):
         _check_file(data.path, where, f", or a name of the catalog: {', '.join(CATALOG)}")
     for file in (*data.annotation, *data.sequences, *filter(None, [data.go])):
         _check_file(file, where)

@@ -21,12 +21,12 @@ from grape_dgl.data.conditions import targets
 from grape_dgl.data.vectors import Features
 from grape_dgl.evaluation.cards import METRICS
 from grape_dgl.evaluation.catalogue import card
-from grape_dgl.evaluation.null import NULL_METRICS
+from grape_dgl.evaluation.null import NULL_METRICS, WITHIN
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.plots import change_figure, network_figure, save_figure
 from grape_dgl.report import umap_figure
 from grape_dgl.run import Run
-from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE
+from grape_dgl.suite.benchmark import CARD, COSTS, SEEN, SUMMARY, TABLE, read_table
 from grape_dgl.suite.figures import bar_figure, calibration_figure, cost_figure, violin_figure
 from grape_dgl.suite.markdown import markdown
 from grape_dgl.suite.spec import in_file_name
@@ -129,8 +129,8 @@ def _way(name: str) -> str:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A table of ours, in which a model called ``NA`` is one."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    """A table whose empty words are dashes."""
+    table = read_table(path)
     words = [name for name in ("best_simple", "tuned") if name in table]
     return table.assign(**{name: table[name].fillna("–") for name in words})
 
@@ -196,7 +196,7 @@ def _null(summary: pd.DataFrame) -> list[dict[str, Any]]:
     """Model, metric, mean over splits, its standard error, and whether that is zero within three of them."""
     names = ["model", "metric", "by_split", "by_split_error"]
     rows = summary.loc[summary["metric"].isin(NULL_METRICS) & summary["by_split"].notna(), names]
-    return rows.assign(zero=rows["by_split"].abs() <= 3 * rows["by_split_error"]).to_dict("records")
+    return rows.assign(zero=rows["by_split"].abs() <= WITHIN * rows["by_split_error"]).to_dict("records")
 
 
 def _representations(run: Run) -> dict[str, Features]:

@@ -53,7 +53,7 @@ class Ensemble:
     @torch.no_grad()
     def _part(self, bases: Sequence[UnmaskedPass], conditions: Sequence[Sequence[int]]) -> Change:
         each = zip(self.members, bases, strict=True)
-        changes = [member.propagate(base.graph, base.fused, conditions, base=base) for member, base in each]
+        changes = [member.read(member.states(base, conditions), len(conditions)) for member, base in each]
         stacked = np.stack([change.cpu().numpy() for change in changes])
         return Change(stacked.mean(axis=0), stacked.std(axis=0, ddof=1) if len(stacked) > 1 else None)
 

@@ -46,7 +46,7 @@ def probe(
     z = model.represent(genes)
     graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
     base = model.unmasked(graph, z.fused)
-    found = model.states(graph, z.fused, train.targets, base=base)
+    found = model.states(base, train.targets)
     mean = train.change.mean(dim=0)
     penalties = (penalty,) if validation is None else PENALTIES
     weights = dict(zip(penalties, ridge(found, train.change - mean, penalties), strict=True))
@@ -59,7 +59,7 @@ def probe(
 
     score = None
     if validation is not None:
-        scores, held_out = {}, model.states(graph, z.fused, validation.targets, base=base)
+        scores, held_out = {}, model.states(base, validation.targets)
         for tried, weight in weights.items():
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))

@@ -39,7 +39,6 @@ def test_it_finds_what_a_comparison_of_all_pairs_finds(
 ) -> None:
     """In the same order, over steps in which the rows drift, with genes that are not allowed; by the bound alone."""
     monkeypatch.setattr(sparse, "usable", lambda *given: products)
-    monkeypatch.setattr(module, "usable", lambda *given: products)
     search, allowed = Search(), torch.arange(GENES) % 11 != 3
     start, end = rows(5, 0.2, dtype=dtype), rows(5, 0.2, seed=1, dtype=dtype)
     for step in range(6):

@@ -45,7 +45,7 @@ def states(model: GRAPE, genes: GeneInputs, targets: list[list[int]]) -> np.ndar
     """Plain passes: change of every gene's state [genes, conditions, width]."""
     z = model.represent(genes)
     graph = model.graph(model.learn_graph(z).pairs, genes.coding)
-    found = model.states(graph, z.fused, targets, plain=True)
+    found = model.states(model.unmasked(graph, z.fused), targets, plain=True)
     whole = found.state.unflatten(0, (len(genes), len(targets)))
     return (whole - found.unmasked[:, None]).detach().numpy()
 
