@@ -32,6 +32,8 @@ from suite.small_suite import write_suite
 
 PLAIN = ["model", "data", "split", "seed", "condition", "seen", "metric", "value", "reason"]
 """Columns that do not depend on time and place."""
+FINISHED = "[!.]*.parquet"
+"""A row file under its own name; one that a worker is writing begins with a dot."""
 
 
 @pytest.fixture(scope="module")
@@ -177,20 +179,20 @@ def test_killed_at_random_moments_and_gone_on_the_table_is_the_same(done: tuple[
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=tmp_path
         )
         count = len(finished)
-        while len(list(jobs.glob("*.parquet"))) == count and process.poll() is None:
+        while len(list(jobs.glob(FINISHED))) == count and process.poll() is None:
             time.sleep(0.02)
         time.sleep(draw.uniform(0, 0.8))
         process.kill() if alone else os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         groups.append(process.pid)
-        now = {path: path.read_bytes() for path in jobs.glob("*.parquet")}  # the next command comes at once
+        now = {path: path.read_bytes() for path in jobs.glob(FINISHED)}  # the next command comes at once
         assert finished.items() <= now.items() and all(len(pd.read_parquet(path)) for path in now)
         finished = now
     again = subprocess.run(command, capture_output=True, cwd=tmp_path, text=True)
     assert again.returncode == 1 and "2 jobs failed" in again.stderr  # those of the model that never works
     for group in groups:
         assert_ended(group)
-    assert finished.items() <= {path: path.read_bytes() for path in jobs.glob("*.parquet")}.items()
+    assert finished.items() <= {path: path.read_bytes() for path in jobs.glob(FINISHED)}.items()
     found = pd.read_parquet(tmp_path / "out" / "results.parquet")[PLAIN].astype(str)
     pd.testing.assert_frame_equal(found, wanted)
 
