@@ -1,25 +1,27 @@
 """How fast is a training step? Ours against GRAPE as one writes it first, on one edge list.
 
-Run: python benchmarks/speed/step.py [--graph text|random] [--width 64|16] [--engine dgl|torch] [--repeats 3] [--out F]
+Run: python benchmarks/speed/step.py [--graph text|random] [--width 64|16] [--repeats 3] [--out F]
 
 Contract: a step is Eq. 1-18 forward and backward for 60 distinct conditions of one gene and 2,000 cells: T = 4, K = 3,
 two layers of 4 heads x ``--width``, target degree 20, dropout .4, float32; no optimiser. ``plain`` (plain.py) has dense
-similarities with autograd and, for each condition, a whole pass with its own backward; both compute on the same edges
-with the same dropout masks. ``text``: MiniLM on the 5,060 rows of ``--table``; ``random``: normal features, 30 % of the
-genes non-coding. Genes, conditions, cells and weights are drawn with seed 0. One warm-up of each (``plain`` with one
-condition), then ``--repeats`` rounds in which every job runs once; medians and extremes over rounds of seconds and of
-ratios within a round. Loss and gradients are compared in the first round: the largest difference of a gradient over the
-largest of its parameter's (or a hundredth of the largest of all). Peak memory is the resident size of this process,
-which holds torch, DGL and the inputs, over ours alone.
+similarities with autograd and, for each condition, a whole pass with its own backward, on DGL's own kernels and on ours
+of ``grape_dgl.sparse``; all compute on the same edges with the same dropout masks. ``torch engine``: ours, without DGL.
+``text``: MiniLM on the 5,060 rows of ``--table``; ``random``: normal features, 30 % of the genes non-coding. Genes,
+conditions, cells and weights are drawn with seed 0. One warm-up of each (``plain`` with one condition), then
+``--repeats`` rounds in which every job runs once; medians and extremes over rounds of seconds and of ratios within a
+round. Loss and gradients are compared in the first round: the largest difference of a gradient over the largest of its
+parameter's (or a hundredth of the largest of all). Peak memory is the resident size of this process, which holds torch,
+DGL and the inputs, over ours alone.
 
 ``one_more_condition``: the share of a whole pass, forward and backward, that a step pays for one more condition: (ours
-with 60 - ours with 30 conditions) / 30 over (plain with 60 - plain with 10) / 50.
+with 60 - ours with 30 conditions) / 30 over (plain, our kernels, with 60 - the same with 10) / 50.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import measure
 import numpy as np
@@ -27,11 +29,14 @@ import plain
 import torch
 from torch import Tensor
 
+from grape_dgl import sparse
+from grape_dgl.engine import Engine
 from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.memory import peak_mb, reset_peak
 from grape_dgl.model import GRAPE, GeneInputs
 
 CELLS, CONDITIONS = 2000, 60
+ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 
 
 class Step:
@@ -61,7 +66,11 @@ class Step:
         loss.backward()
         return float(loss.detach())
 
-    def plain(self, conditions: int = CONDITIONS) -> float:
+    def plain(self, conditions: int = CONDITIONS, products: bool = False) -> float:
+        """``products``: sums over edges by our sparse products, where these are chosen."""
+        if not products:
+            with patch.object(sparse, "usable", lambda *given: False):
+                return self.plain(conditions, products=True)
         place = torch.arange(CELLS) % conditions
         cells = [self.cells[:CELLS][place == row] for row in range(conditions)]
         losses = [(part, self.control[row], len(part) / CELLS) for row, part in enumerate(cells)]
@@ -97,33 +106,36 @@ def main() -> None:
     parser.add_argument("--table", type=Path, default=measure.TABLE)
     parser.add_argument("--genes", type=int, default=5060)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--engine", choices=["dgl", "torch"], default="dgl")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     text = given.graph == "text"
     genes = measure.text_genes(given.table, given.genes) if text else measure.random_genes(given.genes)
-    step = Step(measure.new_model(genes, given.engine, model={"width": given.width}), genes)
+    step, other = (Step(measure.new_model(genes, engine, model={"width": given.width}), genes) for engine in ENGINES)
     reset_peak()
     step.fast()
     peak = peak_mb()
+    other.fast()
     step.plain(1)
     jobs: dict[str, Callable[[], float]] = {
         "fast": step.fast,
         "fast, 30 conditions": lambda: step.fast(CONDITIONS // 2),
         "fast, twice the cells": lambda: step.fast(cells=2 * CELLS),
+        "torch engine": other.fast,
         "plain": step.plain,
-        "plain, 10 conditions": lambda: step.plain(10),
+        "plain, our kernels": lambda: step.plain(products=True),
+        "plain, our kernels, 10 conditions": lambda: step.plain(10, products=True),
     }
     apart = differences(step)
     seconds = measure.paired(jobs, given.repeats)
-    fast, slow = seconds["fast"], seconds["plain"]
-    whole = slope(slow, seconds["plain, 10 conditions"], CONDITIONS - 10)
+    fast, ours = seconds["fast"], seconds["plain, our kernels"]
+    whole = slope(ours, seconds["plain, our kernels, 10 conditions"], CONDITIONS - 10)
     more = slope(fast, seconds["fast, 30 conditions"], CONDITIONS // 2)
     found = {
         "genes": len(genes),
         "edges": {"learned": len(step.edges["learned"][0])},
         "seconds": {name: measure.spread(values) for name, values in seconds.items()},
-        "times_faster": measure.ratio(slow, fast),
+        "times_faster": {name: measure.ratio(seconds[name], fast) for name in ("plain", "plain, our kernels")},
+        "torch_engine_takes": measure.ratio(seconds["torch engine"], fast),
         "one_more_condition": measure.ratio(more, whole),
         "relative_difference": apart,
         "peak_memory_mb": peak,
