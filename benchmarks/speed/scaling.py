@@ -1,13 +1,15 @@
-"""How do time and memory of a training step grow with the genes? And with one gene that is linked to 30 % of them?
+"""How do time and memory of a training step grow with genes, conditions and degree? And with a gene linked to 30 %?
 
-Run: python benchmarks/speed/scaling.py [--genes 2500 5000 10000 20000] [--hidden 64] [--repeats 3] [--out F]
+Run: python benchmarks/speed/scaling.py [--genes 2500 5000 10000 20000] [--conditions 15 30 60 120 240]
+     [--degrees 5 10 20 40] [--hidden 64] [--repeats 3] [--out F]
 
 Contract: the step of step.py (60 conditions, 2,000 cells, 4 heads x 16, target degree 20) on normal features (seed 0),
-30 % of the genes non-coding, ``--hidden`` wide. Each number of genes in a process of its own, whose peak memory is
-given; one warm-up, then ``--repeats`` steps, and as many with each similarity compared pair by pair instead of by the
-bound of ``graph.search``. ``exponent``: slope of a line through log seconds (peak memory) over log genes. ``hub``: a
-given graph in which one gene is linked to 30 % of the others, the hub among the perturbed genes; the same step, and the
-largest difference of its predictions from whole passes.
+30 % of the genes non-coding, ``--hidden`` wide. Each row in a process of its own, whose peak memory is given; one
+warm-up, then ``--repeats`` steps. ``sizes``: by number of genes, and as many steps with each similarity compared pair
+by pair instead of by the bound of ``graph.search``. ``conditions`` and ``degrees``: at 5,060 genes. ``exponent``: slope
+of a line through log seconds (peak memory) over the log of what is varied. ``hub``: a given graph of 5,060 genes in
+which one gene is linked to 30 % of the others, the hub among the perturbed genes; the same step, and the largest
+difference of its predictions from whole passes.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any
 import measure
 import numpy as np
 import torch
-from step import Step
+from step import CONDITIONS, Step
 
 from grape_dgl.graph import search
 from grape_dgl.graph.hetero import Pairs
@@ -29,41 +31,50 @@ from grape_dgl.graph.similarity import unique_pairs
 from grape_dgl.memory import peak_mb, reset_peak
 from grape_dgl.model import GeneInputs
 
+GENES = 5060
+
 
 def timed(job: Callable[[], Any], repeats: int) -> dict[str, float]:
     return measure.spread(measure.paired({"step": job}, repeats)["step"])
 
 
-def new_step(genes: GeneInputs, hidden: int) -> Step:
-    return Step(measure.new_model(genes, "dgl", model={"width": 16, "hidden": hidden}), genes)
+def new_step(genes: GeneInputs, hidden: int, conditions: int = CONDITIONS, degree: int = 20) -> Step:
+    sections = {"model": {"width": 16, "hidden": hidden}, "structure": {"sparsity": f"degree:{degree}"}}
+    return Step(measure.new_model(genes, "dgl", **sections), genes, conditions)
 
 
 def of_size(number: int, hidden: int, repeats: int, threads: int) -> dict[str, Any]:
-    """Of one number of genes, in a process of its own."""
+    """Of one number of genes."""
     torch.set_num_threads(threads)
     step = new_step(measure.random_genes(number), hidden)
-    reset_peak()
-    step.fast()
-    seconds, peak = timed(step.fast, repeats), peak_mb()
+    row = measured(step, repeats)
     searches = step.model.structure.searches.values()
     bounded, plain = (sum(getattr(one, kind) for one in searches) for kind in ("bounded", "plain"))
     search.LEAST = 10**9
     step.fast()
-    return {
-        "genes": number,
-        "seconds": seconds,
-        "peak_memory_mb": peak,
-        "edges": len(step.edges["learned"][0]),
-        "searches": {"by the bound": bounded, "all pairs": plain},
-        "seconds_all_pairs": timed(step.fast, repeats),
-    }
+    pairwise = timed(step.fast, repeats)
+    return {"genes": number, **row, "searches": {"by the bound": bounded, "all pairs": plain}, "all pairs": pairwise}
 
 
-def with_hub(genes: GeneInputs) -> GeneInputs:
-    """The same genes with a given graph: ten random neighbours each, and gene 0 linked to 30 % of all."""
+def of_shape(conditions: int, degree: int, hidden: int, repeats: int, threads: int) -> dict[str, Any]:
+    """Of a number of conditions and a target degree."""
+    torch.set_num_threads(threads)
+    step = new_step(measure.random_genes(GENES), hidden, conditions, degree)
+    return {"conditions": conditions, "degree": degree, **measured(step, repeats)}
+
+
+def measured(step: Step, repeats: int) -> dict[str, Any]:
+    reset_peak()
+    step.fast()
+    seconds = timed(step.fast, repeats)
+    return {"seconds": seconds, "peak_memory_mb": peak_mb(), "edges": len(step.edges["learned"][0])}
+
+
+def with_hub(genes: GeneInputs, share: float = 0.3) -> GeneInputs:
+    """The same genes with a given graph: ten random neighbours each, and gene 0 linked to a share of all."""
     number, draw = len(genes), np.random.default_rng(0)
     ends = torch.from_numpy(draw.integers(0, number, (2, 10 * number)))
-    spokes = torch.from_numpy(draw.choice(np.arange(1, number), int(0.3 * number), replace=False))
+    spokes = torch.from_numpy(draw.choice(np.arange(1, number), int(share * number), replace=False))
     first = torch.cat([ends.amin(dim=0), torch.zeros_like(spokes)])
     second = torch.cat([ends.amax(dim=0), spokes])
     distinct = first != second
@@ -95,24 +106,31 @@ def alone(job: Callable[..., dict[str, Any]], *given: Any) -> dict[str, Any]:
         return pool.submit(job, *given).result()
 
 
-def exponent(genes: list[int], values: list[float]) -> float:
-    return float(np.polyfit(np.log(genes), np.log(values), 1)[0])
+def exponents(rows: list[dict[str, Any]], varied: str) -> dict[str, float]:
+    over = np.log([row[varied] for row in rows])
+    values = {
+        "seconds": [row["seconds"]["median"] for row in rows],
+        "peak_memory_mb": [row["peak_memory_mb"] for row in rows],
+    }
+    return {name: float(np.polyfit(over, np.log(found), 1)[0]) for name, found in values.items()}
 
 
 def main() -> None:
     parser = measure.arguments("Times a training step for growing numbers of genes.")
     parser.add_argument("--genes", type=int, nargs="+", default=[2500, 5000, 10000, 20000])
+    parser.add_argument("--conditions", type=int, nargs="+", default=[15, 30, 60, 120, 240])
+    parser.add_argument("--degrees", type=int, nargs="+", default=[5, 10, 20, 40])
     parser.add_argument("--hidden", type=int, default=64)
     given = parser.parse_args()
     how = (given.hidden, given.repeats, given.threads)
-    rows = [alone(of_size, number, *how) for number in given.genes]
+    sizes = [alone(of_size, number, *how) for number in given.genes]
+    conditions = [alone(of_shape, number, 20, *how) for number in given.conditions]
+    degrees = [alone(of_shape, CONDITIONS, number, *how) for number in given.degrees]
     found = {
-        "sizes": rows,
-        "exponent": {
-            "seconds": exponent(given.genes, [row["seconds"]["median"] for row in rows]),
-            "peak_memory_mb": exponent(given.genes, [row["peak_memory_mb"] for row in rows]),
-        },
-        "hub": alone(of_hub, 5060, *how),
+        "sizes": {"rows": sizes, "exponent": exponents(sizes, "genes")},
+        "conditions": {"rows": conditions, "exponent": exponents(conditions, "conditions")},
+        "degrees": {"rows": degrees, "exponent": exponents(degrees, "degree")},
+        "hub": alone(of_hub, GENES, *how),
     }
     measure.report("scaling", given, found)
 

@@ -42,18 +42,20 @@ ENGINES: tuple[Engine, ...] = ("dgl", "torch")
 class Step:
     """One step of a model on random cells, both ways."""
 
-    def __init__(self, model: GRAPE, genes: GeneInputs) -> None:
+    def __init__(self, model: GRAPE, genes: GeneInputs, conditions: int = CONDITIONS) -> None:
         self.model, self.genes = model.train(), genes
         draw = np.random.default_rng(0)
-        self.targets = [(int(gene),) for gene in draw.choice(len(genes), CONDITIONS, replace=False)]
+        self.targets = [(int(gene),) for gene in draw.choice(len(genes), conditions, replace=False)]
         generator = torch.Generator().manual_seed(0)
-        self.control = torch.rand(CONDITIONS, len(genes), generator=generator)
+        self.control = torch.rand(conditions, len(genes), generator=generator)
         self.cells = torch.rand(2 * CELLS, len(genes), generator=generator)
         with torch.no_grad():
             z = model.represent(genes)
             self.edges = plain.shared_edges(model, z, model.learn_graph(z))
 
-    def fast(self, conditions: int = CONDITIONS, cells: int = CELLS) -> float:
+    def fast(self, conditions: int = 0, cells: int = CELLS) -> float:
+        """Of the first ``conditions`` (0: all)."""
+        conditions = conditions or len(self.targets)
         model, place = self.model, torch.arange(cells) % conditions
         z = model.represent(self.genes)
         structure = model.learn_graph(z)
