@@ -1,13 +1,32 @@
-"""The largest resident size that this process has had, in MB."""
+"""The largest resident size that this process has had, in MB; and what it does with memory that is free again."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 import re
 import sys
 from pathlib import Path
 
 log = logging.getLogger("grape_dgl")
+
+KEEP = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**30), "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1)}
+"""Of glibc: variable for a process that starts, and parameter of ``mallopt`` with its value, in bytes"""
+
+
+def keep_freed() -> bool:
+    """Large buffers that are free again stay with this process, and with those it starts: faster, but more memory.
+
+    False where the system's allocator has no such setting: only glibc (most Linux systems) has.
+    """
+    try:
+        set_ = [ctypes.CDLL(None).mallopt(parameter, value) for parameter, value in KEEP.values()]
+    except (AttributeError, OSError, TypeError):
+        return False
+    for name, (_, value) in KEEP.items():
+        os.environ.setdefault(name, str(value))
+    return all(set_)
 
 
 def reset_peak() -> None:

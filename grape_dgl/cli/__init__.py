@@ -62,9 +62,23 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
         ctx.exit()
 
 
+def _keep_memory(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    from grape_dgl.memory import keep_freed
+
+    if wanted and not keep_freed():
+        log.warning("--keep-memory has no effect here: it needs Linux with glibc")
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version, help="Show it and exit."
+)
+@click.option(
+    "--keep-memory",
+    is_flag=True,
+    expose_value=False,
+    callback=_keep_memory,
+    help="Keep freed memory for the next step: faster on many genes, takes more memory (Linux).",
 )
 @verbosity_options
 def cli() -> None:
