@@ -72,7 +72,7 @@ def train(
     out = Path(out)
     if not force and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
-    lap, phases, epochs = Laps(), Counter[str](), 0
+    lap, phases, searches, epochs = Laps(), Counter[str](), Counter[str](), 0
     device = resolve_device(config.training.device)
     engine = choose_engine(config.training.engine, device)
     seed = config.training.seed
@@ -105,6 +105,7 @@ def train(
             )  # fmt: skip
             lap("train")
             phases.update(result.phases)
+            searches.update(member.structure.searched())
             epochs += result.epochs
             log.info("model %d of %d: %s", number + 1, config.training.ensemble, result)
             members.append(member)
@@ -143,7 +144,11 @@ def train(
         "graph": facts,
         "interrupted": interruption.received,
         "seconds": {name: round(value, 2) for name, value in {**lap.seconds, "total": lap.total}.items()},
-        "training": {"epochs": epochs, "seconds": {name: round(value, 3) for name, value in phases.items()}},
+        "training": {
+            "epochs": epochs,
+            "seconds": {name: round(value, 3) for name, value in phases.items()},
+            "searches": searches,
+        },
         "peak_memory_mb": peak_mb(),
         "versions": versions(),
         "data": dict(screen.notes),

@@ -87,12 +87,16 @@ def command(
 
 def profile_table(report: dict[str, Any]) -> str:
     """Seconds of the run by phase, then of the training by phase, whole and per epoch."""
-    training, epochs = report["training"]["seconds"], report["training"]["epochs"]
+    training, epochs, searches = (report["training"][name] for name in ("seconds", "epochs", "searches"))
     lines = [f"{phase:<26}{seconds:>9.2f} s" for phase, seconds in report["seconds"].items()]
     lines.append(f"of train, {epochs} epochs:")
     for phase, seconds in sorted(training.items(), key=lambda item: -item[1]):
         share = 100 * seconds / max(sum(training.values()), 1e-9)
         lines.append(f"  {phase:<24}{seconds:>9.2f} s {share:>5.0f} % {1000 * seconds / epochs:>9.1f} ms per epoch")
+    if number := sum(searches.values()):
+        lines.append(
+            f"{number} searches for similar genes, {100 * searches['of all pairs'] / number:.0f} % over all pairs"
+        )
     return "\n".join(lines)
 
 

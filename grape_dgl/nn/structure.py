@@ -118,6 +118,11 @@ class StructureLearner(nn.Module):
         """Current threshold of a member of M, or of the ``learned`` graph."""
         return float(self.thresholds[self._place(member)])
 
+    def searched(self) -> dict[str, int]:
+        """Searches so far, where the genes are many enough to count: by few directions, and over all pairs."""
+        kinds = {"by the bound": "bounded", "of all pairs": "plain"}
+        return {kind: sum(getattr(one, name) for one in self.searches.values()) for kind, name in kinds.items()}
+
     def _place(self, member: str) -> int:
         return (*self.members, "learned").index(member)
 
