@@ -1,0 +1,176 @@
+"""Measure everything that docs/performance.md says of speed, and put it there.
+
+Run: python benchmarks/speed/page.py [--measure [NAME ...]]
+
+``--measure`` runs the commands of ``RUNS`` (about an hour on 2 idle cores; with names, these only) and writes one JSON
+each to benchmarks/results/speed. The page's tables, below lines like ``<!-- step -->``, are made of these files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+Columns = dict[str, Callable[[Row], str]]
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parent / "results" / "speed"
+PAGE = HERE.parents[1] / "docs" / "performance.md"
+MARK = re.compile(r"<!-- ([a-z]+) -->\n(?:\n(?:\|.*\n)+)?")
+RUNS = {
+    "start": "start.py",
+    "kernels": "kernels.py",
+    "step-text-16": "step.py --graph text --width 16",
+    "step-text-64": "step.py --graph text --width 64",
+    "step-random-16": "step.py --graph random --width 16",
+    "step-random-64": "step.py --graph random --width 64",
+    "prediction-16": "prediction.py --width 16",
+    "prediction-64": "prediction.py --width 64",
+    "scaling": "scaling.py",
+    "breakeven": "breakeven.py",
+    "allocator-16": "allocator.py --width 16",
+    "allocator-64": "allocator.py --width 64",
+}
+
+
+def measure(names: list[str]) -> None:
+    for name in names or list(RUNS):
+        script, *words = RUNS[name].split()
+        print(f"{name}: python benchmarks/speed/{RUNS[name]}", file=sys.stderr)
+        command = [sys.executable, str(HERE / script), *words, "--out", str(RESULTS / f"{name}.json")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def read(name: str) -> Row:
+    found: Row = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def runs(kind: str) -> list[Row]:
+    """Of one script, with what follows the first '-' of their names."""
+    return [read(name) | {"name": name.partition("-")[2]} for name in RUNS if name.split("-")[0] == kind]
+
+
+def spread(values: dict[str, float], digits: int = 2) -> str:
+    """Median [least, largest]."""
+    return "{median:.{digits}f} [{least:.{digits}f}, {largest:.{digits}f}]".format(**values, digits=digits)
+
+
+def grown(rows: str, varied: str) -> tuple[list[Row], Columns]:
+    """A part of scaling.py, varied in one thing."""
+    found = read("scaling")[rows]
+    columns: Columns = {
+        varied: lambda row: str(row[varied]),
+        "edges": lambda row: str(row["edges"]),
+        "step, s": lambda row: spread(row["seconds"]),
+        "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+    }
+    if rows == "sizes":
+        columns["by searches of all pairs, s"] = lambda row: spread(row["all pairs"])
+        columns["searches by the bound"] = lambda row: str(row["searches"]["by the bound"])
+        columns["of all pairs"] = lambda row: str(row["searches"]["of all pairs"])
+    return found["rows"], columns
+
+
+TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
+    "step": lambda: (
+        runs("step"),
+        {
+            "graph, width": lambda row: row["name"].replace("-", ", 4 x "),
+            "ours, s": lambda row: spread(row["seconds"]["fast"]),
+            "plain, s": lambda row: spread(row["seconds"]["plain"], 1),
+            "times faster": lambda row: spread(row["times_faster"]["plain"], 1),
+            "than plain on our kernels": lambda row: spread(row["times_faster"]["plain, our kernels"], 1),
+            "one more condition, passes": lambda row: f"1/{1 / row['one_more_condition']['median']:.0f}",
+            "twice the cells, s": lambda row: spread(row["seconds"]["fast, twice the cells"]),
+            "torch engine, times ours": lambda row: spread(row["torch_engine_takes"]),
+            "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+            "loss, gradients differ": lambda row: "{loss:.0e}, {gradients:.0e}".format(**row["relative_difference"]),
+        },
+    ),
+    "prediction": lambda: (
+        runs("prediction"),
+        {
+            "width": lambda row: f"4 x {row['name']}",
+            "all genes, s": lambda row: spread(row["seconds"], 1),
+            "times faster": lambda row: spread(row["times_faster"]["plain"], 0),
+            "than passes on our kernels": lambda row: spread(row["times_faster"]["plain, our kernels"], 0),
+            "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+            "differs": lambda row: f"{row['relative_difference']:.0e}",
+        },
+    ),
+    "genes": lambda: grown("sizes", "genes"),
+    "conditions": lambda: grown("conditions", "conditions"),
+    "degrees": lambda: grown("degrees", "degree"),
+    "exponents": lambda: (
+        [read("scaling")[part]["exponent"] | {"name": part} for part in ("sizes", "conditions", "degrees")],
+        {
+            "grows with": lambda row: "genes" if row["name"] == "sizes" else row["name"],
+            "exponent of seconds": lambda row: f"{row['seconds']:.2f}",
+            "exponent of peak memory": lambda row: f"{row['peak_memory_mb']:.2f}",
+        },
+    ),
+    "hub": lambda: (
+        read("breakeven")["rows"],
+        {
+            "linked to the hub": lambda row: f"{100 * row['share']:.0f} %",
+            "edges computed, of a whole pass": lambda row: f"{row['affected']:.2f}",
+            "correction, s": lambda row: spread(row["seconds"]["corrected"], 3),
+            "whole pass, s": lambda row: spread(row["seconds"]["whole"], 3),
+            "ratio": lambda row: spread(row["corrected_over_whole"]),
+        },
+    ),
+    "kernels": lambda: (
+        [one | {"name": name} for name, one in read("kernels")["cases"].items()],
+        {
+            "forward and backward": lambda row: row["name"],
+            "ours, s": lambda row: spread(row["ours"]["seconds"], 3),
+            "DGL, times ours": lambda row: spread(row["DGL"]["times_ours"], 1),
+            "gathering rows, times ours": lambda row: spread(row["gathering"]["times_ours"], 1),
+        },
+    ),
+    "allocator": lambda: (
+        runs("allocator"),
+        {
+            "width": lambda row: f"4 x {row['name']}",
+            "step, s": lambda row: spread(row["plain"]["seconds"]),
+            "with --keep-memory, s": lambda row: spread(row["--keep-memory"]["seconds"]),
+            "times faster": lambda row: spread(row["times_faster"]),
+            "peak memory, MB": lambda row: spread(row["plain"]["peak_memory_mb"], 0),
+            "with --keep-memory, MB": lambda row: spread(row["--keep-memory"]["peak_memory_mb"], 0),
+        },
+    ),
+}
+
+
+def filled(page: str) -> str:
+    """``page`` with its tables as the results have them."""
+
+    def replaced(found: re.Match[str]) -> str:
+        rows, columns = TABLES[found[1]]()
+        cells = [list(columns), ["---"] * len(columns), *([of(row) for of in columns.values()] for row in rows)]
+        lines = [f"| {' | '.join(row)} |" for row in cells]
+        return "\n".join([f"<!-- {found[1]} -->", "", *lines, ""])
+
+    return MARK.sub(replaced, page)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Fills docs/performance.md.")
+    parser.add_argument("--measure", nargs="*", choices=RUNS, metavar="NAME")
+    given = parser.parse_args()
+    if given.measure is not None:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        measure(given.measure)
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
