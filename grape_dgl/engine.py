@@ -175,6 +175,11 @@ def float64(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
+def ends(relation: Any) -> Edges:
+    """Source and target of every edge."""
+    return (relation.src, relation.dst) if isinstance(relation, TorchRelation) else relation.edges()
+
+
 def add_ends(
     relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, "targets *rest"]
 ) -> Float[Tensor, "edges *rest"]:

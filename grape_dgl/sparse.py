@@ -37,7 +37,9 @@ class Rows:
         """The sparse matrix [rows, columns] of values that are in the order of the rows."""
         _hear_once()
         shape = (len(self.start) - 1, self.columns)
-        return torch.sparse_csr_tensor(self.start, self.column, values, shape, check_invariants=False)
+        return torch.sparse_csr_tensor(
+            self.start, self.column, values, shape, device=values.device, check_invariants=False
+        )
 
     def at(self, rows: Int[Tensor, " some"]) -> tuple[Int[Tensor, " found"], Int[Tensor, " found"]]:
         """All edges of ``rows``, as (place in ``rows``, edge)."""

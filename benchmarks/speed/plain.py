@@ -9,19 +9,32 @@ numbers (tests/test_plain.py) and in time (step.py, prediction.py).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from grape_dgl import sparse
 from grape_dgl.graph.hetero import GeneGraph, Pairs
 from grape_dgl.graph.similarity import head_units, pairs_above
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
-from grape_dgl.nn.biotype import LayerMasks
+from grape_dgl.nn.biotype import GATv2, LayerMasks
 from grape_dgl.nn.structure import Representation, Structure
 
 Ends = tuple[Tensor, Tensor]
+
+
+@contextmanager
+def as_first_written() -> Iterator[None]:
+    """Passes on DGL's kernels as they are, without the sparse products and the blocks of the package."""
+    with (
+        patch.object(sparse, "usable", lambda *given: False),
+        patch.object(GATv2, "in_blocks", GATv2.at_once),
+    ):
+        yield
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from grape_dgl.engine import Engine, Triple, graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS, Schema
+from grape_dgl.sparse import Rows
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,17 @@ class GeneGraph:
     ends: dict[str, tuple[Int[Tensor, "_"], Int[Tensor, "_"]]]
     similarity: dict[str, Float[Tensor, "_"]]
     order: dict[str, Int[Tensor, "_"]]
+
+    @functools.cached_property
+    def hears(self) -> Rows:
+        """All relations in one: gene ``i`` hears the genes of row ``i``; as often as they are heard by it."""
+        ends = [
+            (self.order[source][self.ends[relation][0]], self.order[target][self.ends[relation][1]])
+            for source, relation, target in self.schema.relations
+        ]
+        src, dst = (torch.cat(side) for side in zip(*ends, strict=True))
+        genes = sum(len(rows) for rows in self.order.values())
+        return Rows.of(dst, src, genes, genes)
 
     def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "_ *rest"]]:
         """Rows of ``h`` by node type."""

@@ -57,20 +57,15 @@ class RelationPass:
 
 def affected_edges(graph: GeneGraph, conditions: Sequence[Sequence[int]], layers: int) -> Float[Tensor, " conditions"]:
     """Edges that the incremental pass computes for each condition; a full pass computes ``edges * layers``."""
-    genes = sum(len(rows) for rows in graph.order.values())
-    ends = [
-        (graph.order[source][graph.ends[relation][0]], graph.order[target][graph.ends[relation][1]])
-        for source, relation, target in graph.schema.relations
-    ]
-    src, dst = (torch.cat(side) for side in zip(*ends, strict=True))
-    degree = torch.bincount(dst, minlength=genes).float()  # the graph is undirected: in = out
-    reached = torch.zeros(genes, len(conditions), device=src.device)
+    hears = graph.hears
+    degree = hears.start.diff().float()
+    reached = degree.new_zeros(len(degree), len(conditions))
     for column, targets in enumerate(conditions):
         reached[list(targets), column] = 1
-    work = torch.zeros(len(conditions), device=src.device)
-    for _ in range(layers):
+    matrix, work = hears.matrix(degree.new_ones(len(hears.column))), 2 * (degree @ reached)
+    for _ in range(layers - 1):
+        reached = (matrix @ reached).clamp_(max=1)
         work += 2 * (degree @ reached)  # corrected receivers, and changed receivers computed anew
-        reached = torch.zeros_like(reached).index_add_(0, dst, reached[src]).clamp_(max=1)
     return work
 
 
