@@ -18,10 +18,9 @@ def structure_loss(structure: Structure) -> Float[Tensor, ""]:
     are summed in float64, clamped before the root; 0 where G = G_agg (``no_gsl``), where the root has no gradient.
     Differs: divided by the number of genes; the paper prints neither this nor a weight.
     """
-    prior = float64(structure.prior.value)
     if not structure.units:
         return structure.prior.value.new_zeros(())
-    units, a = structure.units, float64(structure.channels)
+    prior, units, a = float64(structure.prior.value), structure.units, float64(structure.channels)
     learned = a.new_zeros(())
     for k, u in enumerate(units):
         for other in range(k + 1):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 log = logging.getLogger("grape_dgl")
 
-KEEP = {"MALLOC_MMAP_THRESHOLD_": (-3, 2**30), "MALLOC_TRIM_THRESHOLD_": (-1, 2**31 - 1)}
-"""Of glibc: variable for a process that starts, and parameter of ``mallopt`` with its value, in bytes"""
+KEEP = {"MALLOC_MMAP_THRESHOLD_": (-3, (2**30, 2**25)), "MALLOC_TRIM_THRESHOLD_": (-1, (2**31 - 1,))}
+"""Of glibc: variable for a process that starts, and parameter of ``mallopt`` with its values in bytes, the best first;
+older ones take no more than 2**25"""
 
 
 def keep_freed() -> bool:
@@ -21,12 +22,15 @@ def keep_freed() -> bool:
     False where the system's allocator has no such setting: only glibc (most Linux systems) has.
     """
     try:
-        set_ = [ctypes.CDLL(None).mallopt(parameter, value) for parameter, value in KEEP.values()]
+        mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    for name, (_, value) in KEEP.items():
-        os.environ.setdefault(name, str(value))
-    return all(set_)
+    for name, (parameter, values) in KEEP.items():
+        taken = next((value for value in values if mallopt(parameter, value)), None)
+        if taken is None:
+            return False
+        os.environ.setdefault(name, str(taken))
+    return True
 
 
 def reset_peak() -> None:

@@ -27,7 +27,7 @@ def test_the_tables_of_the_page_are_those_of_the_results(script: dict[str, Any])
     page = script["PAGE"].read_text(encoding="utf-8")
     named = {tuple(found) for found in re.findall(r"<!-- (\S+) (\S+) (\d+) -->", page)}
     assert len(script["TABLE"].findall(page)) == len(named)
-    summaries = [pd.read_csv(folder / "summary.csv") for folder in FOLDERS]
+    summaries = [read_table(folder / "summary.csv") for folder in FOLDERS]
     there = {(row.data, row.split, str(row.block)) for table in summaries for row in table.itertuples()}
     assert named == there  # no block is left out
     assert script["filled"](page) == page

@@ -66,7 +66,7 @@ def check_names(names: Sequence[str]) -> None:
     """DataError for a name that ``evaluate`` does not know."""
     known = all_names()
     for name in names:
-        if name in METRICS and name not in known:
+        if name in METRICS and METRICS[name].of == "cells":
             raise DataError(f"'{name}' compares cells, not means: grape-dgl evaluate FILE --cells gives it")
         if name not in known:
             raise DataError(f"there is no metric '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")

@@ -49,9 +49,14 @@ def null_screen(screen: Screen, n_conditions: int, cells_each: int, seed: int) -
 NULL_METRICS = ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20_heldout", "pcc_delta_de40_heldout")
 """Scores that are zero in expectation where nothing was done, whatever a model predicts from its own control cells."""
 
-
 WITHIN = 3
 """Standard errors from zero that count as zero."""
+
+
+def is_zero(mean: pd.Series, error: pd.Series) -> pd.Series:
+    """Whether each mean is within three standard errors of zero; missing where either is undefined."""
+    found = (mean.abs() <= WITHIN * error).astype("boolean")
+    return found.mask(mean.isna() | error.isna())
 
 
 class Predictor(Protocol):
@@ -78,7 +83,8 @@ def null_test(
 
     One row per model and metric: mean over repeats (each the mean over its test conditions), its standard_error,
     n repeats with a value, n_undefined scores, and ``zero``: whether the mean is within three standard errors of zero
-    (True where no repeat has a value, as for a model that predicts no change). Raises DataError as ``null_screen``.
+    (missing with less than two repeats that have a value, as for a model that predicts no change). Raises DataError as
+    ``null_screen``.
     """
     from grape_dgl.evaluation.evaluate import evaluate  # which offers null_screen
 
@@ -97,5 +103,5 @@ def null_test(
     means = table.groupby(["model", "metric", "repeat"], sort=False)["value"].mean()
     found = means.groupby(["model", "metric"], sort=False).agg(mean="mean", standard_error="sem", n="count")
     found["n_undefined"] = table["value"].isna().groupby([table["model"], table["metric"]]).sum()
-    found["zero"] = ~(found["mean"].abs() > WITHIN * found["standard_error"])
+    found["zero"] = is_zero(found["mean"], found["standard_error"])
     return found.reset_index()

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from grape_dgl.errors import ConfigError
 from grape_dgl.graph.similarity import blocks_above, pairs_above, weigh_pairs
 
 LEAST = 2000
@@ -50,7 +51,10 @@ class Search:
         found = self._candidates(u, epsilon, allowed)
         if found is None:
             self.plain += 1
-            found = pairs_above(u, epsilon - SLACK, allowed, max_edges=max_edges)
+            try:
+                found = pairs_above(u, epsilon - SLACK, allowed, max_edges=max_edges)
+            except ConfigError:  # too many, or only with those within the slack
+                return pairs_above(u, epsilon, allowed, max_edges=max_edges)
         pairs = weigh_pairs(u, *found, "torch")
         keep = pairs.value >= epsilon
         first, second = pairs.first[keep], pairs.second[keep]
@@ -88,5 +92,5 @@ class Search:
             q = torch.linalg.qr(u.T @ (u @ q)).Q
         self.directions = q
         short = u @ q
-        rest = (u.square().sum(dim=1) - short.square().sum(dim=1)).clamp(min=0).sqrt()
+        rest = torch.linalg.vector_norm(u - short @ q.T, dim=1)  # a difference of squares would lose its digits
         return torch.cat([short, rest[:, None]], dim=1)

@@ -58,7 +58,8 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
         write_beside(out / COSTS, lambda path: cost.to_csv(path, index=False))
         bad = [{name: row[name] for name in ("data", "split", "seed", "model", "reason")} for row in failures(table)]
         rows = rows_by_versions(table)
-        peers = [Peer.read(str(model.options["folder"])) for model in suite.models if model.kind == "peer"]
+        folders = dict.fromkeys(str(model.options["folder"]) for model in suite.models if model.kind == "peer")
+        peers = map(Peer.read, folders)
         facts = [{"name": one.name, "source": one.source, "licence": one.licence} for one in peers]
         known = {"versions": versions(), "rows": rows, "peers": facts, "machine": _machine(workers), "failed": bad}
         write_json(out / CARD, described(suite, catalog) | known)

@@ -27,10 +27,11 @@ def _check_data(data: DataSpec) -> None:
         _check_file(data.path, where, f", or a name of the catalog: {', '.join(CATALOG)}")
     for file in (*data.annotation, *data.sequences, *filter(None, [data.go])):
         _check_file(file, where)
-    known = list(inspect.signature(read_screen).parameters)
+    own = {"source", "annotation", "labels_warning"}  # of the suite, and of the catalog
+    known = [name for name in inspect.signature(read_screen).parameters if name not in own]
     for name in data.read:
-        if name not in known[1:]:
-            raise ConfigError(f"{where}: 'read' knows no '{name}'{did_you_mean(name, known[1:])}")
+        if name not in known:
+            raise ConfigError(f"{where}: 'read' knows no '{name}'{did_you_mean(name, known)}")
 
 
 def _check_file(file: str, where: str, more: str = "") -> None:

@@ -19,7 +19,7 @@ from pooch import file_hash
 
 from grape_dgl.config import SplitKind, read_toml
 from grape_dgl.data.catalog import CATALOG, resolve
-from grape_dgl.errors import ConfigError, DownloadError, did_you_mean
+from grape_dgl.errors import ConfigError, DataError, DownloadError, did_you_mean
 from grape_dgl.evaluation.catalogue import check_names
 
 log = logging.getLogger("grape_dgl")
@@ -131,7 +131,10 @@ class Suite:
                 raise ConfigError(
                     f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}; {', '.join(kinds)}"
                 )
-        check_names(self.metrics)
+        try:
+            check_names(self.metrics)
+        except DataError as error:
+            raise ConfigError(f"{where}: {error}") from None
         if self.seeds < 1 or not self.splits:
             raise ConfigError(f"{where}: {self.seeds} seeds and {len(self.splits)} splits; expected at least one each")
         known = [one.name for one in self.data]

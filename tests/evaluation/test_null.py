@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from evaluation.screens import simulated
 from grape_dgl.baselines.standard import standard_baselines
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
-from grape_dgl.evaluation.null import NULL_METRICS, null_test
+from grape_dgl.evaluation.null import NULL_METRICS, is_zero, null_test
 
 
 class Peeks:
@@ -30,14 +31,21 @@ def test_every_model_scores_zero_where_nothing_was_done() -> None:
     models = [*standard_baselines(), Peeks()]
     table = null_test(simulated(controls=700), models, 12, n_conditions=9, cells_each=40).set_index(["model", "metric"])
     assert len(table) == len(models) * len(NULL_METRICS)
-    for name in ("control", "mean", "linear"):
+    for name in ("mean", "linear"):
         assert table.loc[name, "zero"].all(), table.loc[name]
+    assert table.loc["control", "zero"].isna().all()
     assert not table.loc[("peeks", "pcc_delta"), "zero"]
     assert table.loc[("control", "pcc_delta"), "n"] == 0
     assert table.loc[("control", "pcc_delta"), "n_undefined"] == 12 * 3
     row = table.loc[("mean", "pcc_delta")]
     assert row["n"] == 12 and row["n_undefined"] == 0
     assert 0 < row["standard_error"] < 0.1
+
+
+def test_zero_by_hand() -> None:
+    """Three errors off is zero, more is not, and nothing is known without a value or an error."""
+    found = is_zero(pd.Series([0.3, -0.31, 0.0, 1.0, np.nan]), pd.Series([0.1, 0.1, 0.1, np.nan, 0.1]))
+    assert found.tolist()[:3] == [True, False, True] and found[3:].isna().all()
 
 
 def test_the_numbers_are_those_of_the_repeats() -> None:

@@ -79,6 +79,32 @@ def test_a_row_short_of_the_directions_is_never_missed() -> None:
     assert (17, 201) in pairs(search(u, 0.999)) and search.bounded == 1
 
 
+def test_rests_that_rounding_would_hide_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of eight directions with a common rest of 2e-4, and one with a large part of that: a difference of squares
+    in float32 finds no rest where 1e-4 of a similarity is in it."""
+    draw = torch.Generator().manual_seed(0)
+    frame = torch.linalg.qr(torch.randn(DIM, 9, generator=draw)).Q.T
+    near = torch.nn.functional.normalize(torch.randn(GENES, 8, generator=draw), dim=1)
+    u = near @ frame[:8] + 2e-4 * frame[8]
+    u[7] = (near[7] @ frame[:8] + frame[8]) / 2**0.5
+    u = torch.nn.functional.normalize(u, dim=1)
+    search = Search()
+    for _ in range(4):  # until its directions are those of the rows
+        search(u, 0.9)
+    monkeypatch.setattr(module, "CANDIDATES", GENES)  # however loose
+    for similarity in (u @ u[7]).sort(descending=True).values[1:150].tolist():
+        epsilon = similarity - 1e-6
+        assert pairs(search(u, epsilon)) == pairs(pairs_above(u, epsilon))
+    assert (search.bounded, search.plain) == (153, 0)
+
+
+def test_a_limit_is_not_reached_by_pairs_just_below_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+    u, search = rows(DIM, 1.0), Search()
+    monkeypatch.setattr(module, "SLACK", 0.5)
+    epsilon = degree_threshold(u, 4)
+    assert pairs(search(u, epsilon, max_edges=2 * GENES)) == pairs(pairs_above(u, epsilon)) and search.plain == 1
+
+
 def test_a_model_may_change_its_precision() -> None:
     search = Search()
     for dtype in (torch.float32, torch.float64):

@@ -43,6 +43,10 @@ def write_peer(folder: Path) -> None:
         (SUITE.replace('path = "small', 'annotation = ["genes.tsv"]\npath = "small'), "no file 'genes.tsv'"),
         (SUITE.replace('path = "small', 'go = "gene2go"\npath = "small'), "no file 'gene2go'"),
         (SUITE.replace('path = "small', 'read = { hvgg = 3 }\npath = "small'), "'hvgg'; did you mean 'hvg'"),
+        (
+            SUITE.replace('path = "small', 'read = { annotation = "a" }\npath = "small'),
+            "'read' knows no 'annotation'",
+        ),
         (SUITE + MODEL + 'kind = "neighbours"\nkernel = "go"', "'small' names no GO file; give it go = FILE"),
         (SUITE + MODEL + 'kind = "GRAPE"\npreset = "papers"', "papers"),
         (SUITE + MODEL + 'kind = "GRAPE"\nsettings = ["model.hiden=3"]', "did you mean"),
