@@ -17,8 +17,9 @@ from grape_dgl.errors import DataError
 def null_screen(screen: Screen, n_conditions: int, cells_each: int, seed: int) -> Screen:
     """Control cells only: ``n_conditions`` fake conditions of ``cells_each`` cells, the others stay control.
 
-    Cells are drawn without replacement by ``seed``. Each fake condition is named after a measured gene, so that every
-    model can be fitted; no stored DE genes are kept. On this screen a change score should be zero within its error.
+    Cells are drawn without replacement by ``seed``. Each fake condition is named after a measured gene, one that has a
+    description or a DNA sequence where any has, so that every model can be fitted; no stored DE genes are kept. On this
+    screen a change score should be zero within its error.
     Raises DataError where there are too few control cells (four must remain) or genes.
     """
     control = screen.control_cells
@@ -28,22 +29,29 @@ def null_screen(screen: Screen, n_conditions: int, cells_each: int, seed: int) -
             f"found {len(control)} control cells; {n_conditions} null conditions of {cells_each} cells need {need}: "
             "ask for fewer"
         )
-    if screen.genes.measured < n_conditions:
-        raise DataError(f"found {screen.genes.measured} genes; {n_conditions} null conditions need one each as a name")
+    names = _names(screen)
+    if len(names) < n_conditions:
+        raise DataError(f"found {len(names)} genes; {n_conditions} null conditions need one each as a name")
     rng = np.random.default_rng(seed)
     rows = rng.permutation(control)
-    symbols = screen.genes.symbol[: screen.genes.measured]
     condition = np.full(len(rows), -1, dtype=np.int64)
     condition[: n_conditions * cells_each] = np.repeat(np.arange(n_conditions), cells_each)
     return dataclasses.replace(
         screen,
         expression=screen.expression[rows],
         condition=condition,
-        conditions=tuple(sorted(str(s) for s in rng.choice(symbols, n_conditions, replace=False))),
+        conditions=tuple(sorted(str(s) for s in rng.choice(names, n_conditions, replace=False))),
         batch=screen.batch[rows],
         stored_de={},
         notes={**screen.notes, "null": {"conditions": n_conditions, "cells_each": cells_each, "seed": seed}},
     )
+
+
+def _names(screen: Screen) -> np.ndarray:
+    genes = screen.genes
+    known = (genes.description != "") | np.array([sequence != "" for sequence in genes.sequence])
+    mine = known[: genes.measured]
+    return genes.symbol[: genes.measured][mine if mine.any() else slice(None)]
 
 
 NULL_METRICS = ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20_heldout", "pcc_delta_de40_heldout")

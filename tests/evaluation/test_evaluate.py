@@ -309,6 +309,20 @@ def test_nothing_done_scores_zero_on_simulated_cells() -> None:
     _check_null(_null_scores(simulated(controls=1060), 40))
 
 
+def test_null_conditions_are_named_after_genes_of_which_something_is_known() -> None:
+    screen = simulated(controls=200)
+    genes = screen.genes
+    assert len(genes) == genes.measured
+    description = np.where(np.arange(len(genes)) < 6, "known", "").astype(object)
+    sequence = tuple("ACGT" if place in (7, 8) else "" for place in range(len(genes)))
+    some = dataclasses.replace(screen, genes=dataclasses.replace(genes, description=description, sequence=sequence))
+    assert set(null_screen(some, 8, 4, seed=0).conditions) == set(genes.symbol[[0, 1, 2, 3, 4, 5, 7, 8]])
+    with pytest.raises(DataError, match="found 8 genes"):
+        null_screen(some, 9, 4, seed=0)
+    nothing = dataclasses.replace(genes, description=np.full(len(genes), "", object), sequence=("",) * len(genes))
+    assert len(null_screen(dataclasses.replace(screen, genes=nothing), 9, 4, seed=0).conditions) == 9
+
+
 def test_null_screen_uses_each_control_cell_once() -> None:
     screen = simulated(controls=50)
     null = null_screen(screen, 4, 10, seed=1)
