@@ -33,6 +33,7 @@ RUNS = {
     "step-random-64": "step.py --graph random --width 64",
     "prediction-16": "prediction.py --width 16",
     "prediction-64": "prediction.py --width 64",
+    "training": "training.py",
     "scaling": "scaling.py",
     "breakeven": "breakeven.py",
     "allocator-16": "allocator.py --width 16",
@@ -126,6 +127,33 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "whole pass, s": lambda row: spread(row["seconds"]["whole"], 3),
             "ratio": lambda row: spread(row["corrected_over_whole"]),
         },
+    ),
+    "hubstep": lambda: (
+        [read("scaling")["hub"]],
+        {
+            "genes": lambda row: str(row["genes"]),
+            "step, s": lambda row: spread(row["seconds"]),
+            "predictions differ": lambda row: f"{row['relative_difference']:.0e}",
+        },
+    ),
+    "training": lambda: (
+        [read("training")],
+        {
+            "all, s": lambda row: f"{row['seconds']['total']:.0f}",
+            "training, s": lambda row: f"{row['seconds']['train']:.0f}",
+            "epochs": lambda row: str(row["training"]["epochs"]),
+            "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
+            "searches by the bound": lambda row: str(row["training"]["searches"]["by the bound"]),
+            "of all pairs": lambda row: str(row["training"]["searches"]["of all pairs"]),
+        },
+    ),
+    "phases": lambda: (
+        [{"name": name, "seconds": took} for name, took in read("training")["training"]["seconds"].items()],
+        {"phase": lambda row: row["name"], "s": lambda row: f"{row['seconds']:.1f}"},
+    ),
+    "start": lambda: (
+        [read("start")],
+        {"beyond the start of Python, s": lambda row: spread(row["own_seconds"])},
     ),
     "kernels": lambda: (
         [one | {"name": name} for name, one in read("kernels")["cases"].items()],
