@@ -4,7 +4,8 @@ Run: python benchmarks/speed/training.py [--table adamson_genes.tsv.gz] [--out F
 
 Contract: ``grape-dgl train adamson`` in a new process, all settings their defaults, on a simulated file in the exact
 layout of the real one (benchmarks/gears_layout.py: 68,603 cells, 5,060 genes, 87 perturbations), with the descriptions
-of ``--table`` and no DNA. Seconds by phase as ``metrics.json`` has them, to a run folder that is written; one run. The cells are simulated: scores say nothing.
+of ``--table`` and no DNA. Seconds by phase as ``metrics.json`` has them, to a run folder that is written; one run. The
+cells are simulated: scores say nothing.
 """
 
 from __future__ import annotations
