@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
@@ -58,12 +59,16 @@ NULL_METRICS = ("pcc_delta", "pcc_delta_de20", "pcc_delta_de40", "pcc_delta_de20
 """Scores that are zero in expectation where nothing was done, whatever a model predicts from its own control cells."""
 
 WITHIN = 3
-"""Standard errors from zero that count as zero."""
+"""Standard errors from zero that count as zero, where the error is known."""
 
 
-def is_zero(mean: pd.Series, error: pd.Series) -> pd.Series:
-    """Whether each mean is within three standard errors of zero; missing where either is undefined."""
-    found = (mean.abs() <= WITHIN * error).astype("boolean")
+def is_zero(mean: pd.Series, error: pd.Series, n: pd.Series) -> pd.Series:
+    """Whether each mean of ``n`` values is zero within three standard errors; missing where these are undefined.
+
+    The error is estimated from the same values, so that Student's t says how many of it are as unlikely as three that
+    are known: 6.6 for 5 values, 3.4 for 20.
+    """
+    found = (mean.abs() <= stats.t.isf(stats.norm.sf(WITHIN), n - 1) * error).astype("boolean")
     return found.mask(mean.isna() | error.isna())
 
 
@@ -111,5 +116,5 @@ def null_test(
     means = table.groupby(["model", "metric", "repeat"], sort=False)["value"].mean()
     found = means.groupby(["model", "metric"], sort=False).agg(mean="mean", standard_error="sem", n="count")
     found["n_undefined"] = table["value"].isna().groupby([table["model"], table["metric"]]).sum()
-    found["zero"] = is_zero(found["mean"], found["standard_error"])
+    found["zero"] = is_zero(found["mean"], found["standard_error"], found["n"])
     return found.reset_index()

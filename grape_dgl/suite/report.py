@@ -198,8 +198,8 @@ def _null(summary: pd.DataFrame) -> list[dict[str, Any]]:
     Without the ceilings, which are made of the noise that stands on both sides.
     """
     wanted = summary["metric"].isin(NULL_METRICS) & summary["by_split"].notna() & ~summary["model"].isin(CEILINGS)
-    rows = summary.loc[wanted, ["model", "metric", "by_split", "by_split_error"]]
-    zero = is_zero(rows["by_split"], rows["by_split_error"]).map({True: "yes", False: "no"}).fillna("–")
+    rows = summary.loc[wanted, ["model", "metric", "by_split", "by_split_error", "splits"]]
+    zero = is_zero(rows["by_split"], rows["by_split_error"], rows["splits"]).map({True: "yes", False: "no"}).fillna("–")
     return rows.assign(zero=zero).to_dict("records")
 
 

@@ -43,9 +43,10 @@ def test_every_model_scores_zero_where_nothing_was_done() -> None:
 
 
 def test_zero_by_hand() -> None:
-    """Three errors off is zero, more is not, and nothing is known without a value or an error."""
-    found = is_zero(pd.Series([0.3, -0.31, 0.0, 1.0, np.nan]), pd.Series([0.1, 0.1, 0.1, np.nan, 0.1]))
-    assert found.tolist()[:3] == [True, False, True] and found[3:].isna().all()
+    """Three errors off is zero with many values and 6.6 with five, more is not; nothing is known without an error."""
+    mean, n = pd.Series([0.299, -0.301, 0.66, -0.67, 0.0, 1.0, np.nan]), pd.Series([10**6, 10**6, 5, 5, 2, 1, 0])
+    found = is_zero(mean, pd.Series([0.1] * 5 + [np.nan] * 2), n)
+    assert found.tolist()[:5] == [True, False, True, False, True] and found[5:].isna().all()
 
 
 def test_the_numbers_are_those_of_the_repeats() -> None:
