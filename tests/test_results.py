@@ -33,6 +33,15 @@ def test_the_tables_of_the_page_are_those_of_the_results(script: dict[str, Any])
     assert script["filled"](page) == page
 
 
+def test_the_tables_of_the_performance_page_are_those_of_its_measurements() -> None:
+    script = runpy.run_path(str(TOP / "benchmarks" / "speed" / "page.py"))
+    page = script["PAGE"].read_text(encoding="utf-8")
+    assert re.findall(r"<!-- ([a-z]+) -->", page) and set(re.findall(r"<!-- ([a-z]+) -->", page)) == set(
+        script["TABLES"]
+    )
+    assert script["filled"](page) == page
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_summary_is_that_of_the_long_table(folder: Path) -> None:
     """Of two scores; and no job is missing or failed."""

@@ -23,7 +23,7 @@ Columns = dict[str, Callable[[Row], str]]
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results" / "speed"
 PAGE = HERE.parents[1] / "docs" / "performance.md"
-MARK = re.compile(r"<!-- ([a-z]+) -->\n(?:\n(?:\|.*\n)+)?")
+MARK = re.compile(r"<!-- ([a-z]+) -->\n(?:\n(?:\|.*\n)+|\nNot measured yet.\n)?")
 RUNS = {
     "start": "start.py",
     "kernels": "kernels.py",
@@ -182,7 +182,10 @@ def filled(page: str) -> str:
     """``page`` with its tables as the results have them."""
 
     def replaced(found: re.Match[str]) -> str:
-        rows, columns = TABLES[found[1]]()
+        try:
+            rows, columns = TABLES[found[1]]()
+        except FileNotFoundError:
+            return f"<!-- {found[1]} -->\n\nNot measured yet.\n"
         cells = [list(columns), ["---"] * len(columns), *([of(row) for of in columns.values()] for row in rows)]
         lines = [f"| {' | '.join(row)} |" for row in cells]
         return "\n".join([f"<!-- {found[1]} -->", "", *lines, ""])
