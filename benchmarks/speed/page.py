@@ -42,6 +42,10 @@ RUNS = {
 
 
 def measure(names: list[str]) -> None:
+    from measure import TABLE  # which loads torch
+
+    if not TABLE.is_file():
+        raise SystemExit(f"error: found no '{TABLE}'; name the folder that has it: GRAPE_DGL_TEST_DATA=FOLDER")
     for name in names or list(RUNS):
         script, *words = RUNS[name].split()
         print(f"{name}: python benchmarks/speed/{RUNS[name]}", file=sys.stderr)
