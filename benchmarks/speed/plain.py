@@ -83,7 +83,8 @@ def dense_structure(model: GRAPE, z: Representation, edges: Mapping[str, Ends] |
     a = torch.softmax(learner.channel_attention.layers(torch.stack([g.mean() for g in channels])), dim=0)
     learned = sum(weight * g for weight, g in zip(a, channels, strict=True))
     assert isinstance(learned, Tensor)
-    return Dense(learned, torch.linalg.matrix_norm(learned - prior) / genes)
+    norm = torch.linalg.matrix_norm((learned - prior).double())  # a sum of genes x genes squares
+    return Dense(learned, norm.to(learned) / genes)
 
 
 def step(
