@@ -59,8 +59,11 @@ def read(name: str) -> Row:
 
 
 def runs(kind: str) -> list[Row]:
-    """Of one script, with what follows the first '-' of their names."""
-    return [read(name) | {"name": name.partition("-")[2]} for name in RUNS if name.split("-")[0] == kind]
+    """Of one script, those that were measured, with what follows the first '-' of their names."""
+    done = [name for name in RUNS if name.split("-")[0] == kind and (RESULTS / f"{name}.json").is_file()]
+    if not done:
+        raise FileNotFoundError(kind)
+    return [read(name) | {"name": name.partition("-")[2]} for name in done]
 
 
 def spread(values: dict[str, float], digits: int = 2) -> str:
