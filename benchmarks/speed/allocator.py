@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import measure
 import torch
-from scaling import alone
+from scaling import alone, timed
 from step import Step
 
 from grape_dgl.memory import keep_freed, peak_mb
@@ -24,12 +24,10 @@ def steps(keep: bool, genes: int, width: int, number: int, threads: int) -> dict
     if keep and not keep_freed():
         raise SystemExit("--keep-memory has no effect on this system")
     torch.set_num_threads(threads)
-    step = Step(
-        measure.new_model(measure.random_genes(genes), "dgl", model={"width": width}), measure.random_genes(genes)
-    )
+    inputs = measure.random_genes(genes)
+    step = Step(measure.new_model(inputs, "dgl", model={"width": width}), inputs)
     step.fast()
-    seconds = measure.spread(measure.paired({"step": step.fast}, number)["step"])
-    return {"seconds": seconds["median"], "peak_memory_mb": peak_mb()}
+    return {"seconds": timed(step.fast, number)["median"], "peak_memory_mb": peak_mb()}
 
 
 def main() -> None:

@@ -5,9 +5,8 @@ Run: python benchmarks/speed/breakeven.py [--shares .01 .03 .1 .3 .6] [--width 1
 Contract: 5,060 genes with normal features (seed 0), 30 % non-coding, a given graph of ten random neighbours each, in
 which gene 0 is linked to a share of all others; the condition perturbs it. ``corrected`` and ``whole``: forward and
 backward of both and of the unmasked pass, less the unmasked pass alone within the round; two layers of 4 heads x
-``--width``, float32, no dropout. One
-warm-up, then ``--repeats`` rounds. ``affected``: edges that the correction computes over those of a whole pass, which
-the package compares with 1 (``grape_dgl.nn.incremental.affected_edges``).
+``--width``, float32, no dropout. One warm-up, then ``--repeats`` rounds. ``affected``: edges that the correction
+computes over those of a whole pass, which the package compares with 1 (``grape_dgl.nn.incremental.affected_edges``).
 """
 
 from __future__ import annotations

@@ -63,10 +63,11 @@ def _show_version(ctx: click.Context, param: click.Parameter, wanted: bool) -> N
 
 
 def _keep_memory(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
-    from grape_dgl.memory import keep_freed
+    if wanted:
+        from grape_dgl.memory import keep_freed
 
-    if wanted and not keep_freed():
-        log.warning("--keep-memory has no effect here: it needs Linux with glibc")
+        if not keep_freed():
+            log.warning("--keep-memory has no effect here: it needs Linux with glibc")
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -59,8 +59,7 @@ def benchmark(suite: Suite, out: Path, cache: Path, workers: int = 1, retry: boo
         bad = [{name: row[name] for name in ("data", "split", "seed", "model", "reason")} for row in failures(table)]
         rows = rows_by_versions(table)
         folders = dict.fromkeys(str(model.options["folder"]) for model in suite.models if model.kind == "peer")
-        peers = map(Peer.read, folders)
-        facts = [{"name": one.name, "source": one.source, "licence": one.licence} for one in peers]
+        facts = [{"name": one.name, "source": one.source, "licence": one.licence} for one in map(Peer.read, folders)]
         known = {"versions": versions(), "rows": rows, "peers": facts, "machine": _machine(workers), "failed": bad}
         write_json(out / CARD, described(suite, catalog) | known)
     for row in bad:
