@@ -166,7 +166,8 @@ def _full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
     return torch.autocast(tensor.device.type, enabled=False)
 
 
-def _exact(tensor: Tensor) -> Tensor:
+def exact(tensor: Tensor) -> Tensor:
+    """In single precision where it is less precise (autocast)."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
@@ -180,21 +181,11 @@ def ends(relation: Any) -> Edges:
     return (relation.src, relation.dst) if isinstance(relation, TorchRelation) else relation.edges()
 
 
-def add_ends(
-    relation: Any, u: Float[Tensor, "sources *rest"], v: Float[Tensor, "targets *rest"]
-) -> Float[Tensor, "edges *rest"]:
-    """``u[src] + v[dst]`` for every edge."""
-    if isinstance(relation, TorchRelation):
-        return _exact(u)[relation.src] + _exact(v)[relation.dst]
-    with _full_precision(u):
-        return _dgl().ops.u_add_v(relation, _exact(u), _exact(v))
-
-
 def dot_ends(
     relation: Any, u: Float[Tensor, "sources dim"], v: Float[Tensor, "targets dim"]
 ) -> Float[Tensor, " edges"]:
     """``<u[src], v[dst]>`` for every edge; neither pass gathers an [edges dim] tensor that autograd keeps."""
-    u, v = _exact(u), _exact(v)
+    u, v = exact(u), exact(v)
     with _full_precision(u):
         if sparse.usable(u, _edges(relation)):
             return sparse.dot(pattern(relation), u, v)
@@ -207,17 +198,17 @@ def softmax(relation: Any, logits: Float[Tensor, "edges *rest"]) -> Float[Tensor
     """Softmax over the edges that end in the same node."""
     if not isinstance(relation, TorchRelation):
         with _full_precision(logits):
-            return _dgl().nn.functional.edge_softmax(relation, _exact(logits))
-    logits = _exact(logits)
+            return _dgl().nn.functional.edge_softmax(relation, exact(logits))
+    logits = exact(logits)
     shape = (relation.n_dst, *logits.shape[1:])
     index = relation.dst.view(-1, *[1] * (logits.dim() - 1)).expand_as(logits)
     with torch.no_grad():
         top = torch.full(shape, -torch.inf, dtype=logits.dtype, device=logits.device).scatter_reduce_(
             0, index, logits, "amax"
         )
-    share = torch.exp(logits - top[relation.dst])
+    share = torch.exp(logits - top.index_select(0, relation.dst))
     total = torch.zeros(shape, dtype=logits.dtype, device=logits.device).index_add(0, relation.dst, share)
-    return share / total[relation.dst]
+    return share / total.index_select(0, relation.dst)
 
 
 def weighted_sum(
@@ -227,13 +218,13 @@ def weighted_sum(
 
     The last dimension of ``weight`` is 1; others may be 1 for all of ``u``.
     """
-    u, weight = _exact(u), _exact(weight)
+    u, weight = exact(u), exact(weight)
     with _full_precision(u):
         if sparse.usable(u, _edges(relation)):
             return sparse.weighted_sum(pattern(relation), u, weight)
         if isinstance(relation, TorchRelation):
             out = torch.zeros((relation.n_dst, *u.shape[1:]), dtype=u.dtype, device=u.device)
-            return out.index_add(0, relation.dst, u[relation.src] * weight)
+            return out.index_add(0, relation.dst, u.index_select(0, relation.src) * weight)
         return _dgl().ops.u_mul_e_sum(relation, u, weight)
 
 

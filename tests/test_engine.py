@@ -23,10 +23,6 @@ def leaf(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).requires_grad_()
 
 
-def loop_add(u: Tensor, v: Tensor, e: Tensor) -> Tensor:
-    return torch.stack([u[a] + v[b] for a, b in zip(SRC.tolist(), DST.tolist(), strict=True)])
-
-
 def loop_dot(u: Tensor, v: Tensor, e: Tensor) -> Tensor:
     return torch.stack([u[a].flatten() @ v[b].flatten() for a, b in zip(SRC.tolist(), DST.tolist(), strict=True)])
 
@@ -46,7 +42,6 @@ def loop_sum(u: Tensor, v: Tensor, e: Tensor) -> Tensor:
 
 
 CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[int, ...], tuple[int, ...]]] = {
-    "add_ends": (lambda g, u, v, e: seam.add_ends(g, u, v), loop_add, (2, 3), (1,)),
     "dot_ends": (lambda g, u, v, e: seam.dot_ends(g, u, v), loop_dot, (3,), (1,)),
     "softmax": (lambda g, u, v, e: seam.softmax(g, e), loop_softmax, (1,), (2, 3, 1)),
     "weighted_sum": (lambda g, u, v, e: seam.weighted_sum(g, u, e), loop_sum, (2, 3), (2, 1)),

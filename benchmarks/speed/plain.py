@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -21,7 +22,8 @@ from grape_dgl import sparse
 from grape_dgl.graph.hetero import GeneGraph, Pairs
 from grape_dgl.graph.similarity import head_units, pairs_above
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
-from grape_dgl.nn.biotype import GATv2, LayerMasks
+from grape_dgl.nn import biotype
+from grape_dgl.nn.biotype import LayerMasks
 from grape_dgl.nn.structure import Representation, Structure
 
 Ends = tuple[Tensor, Tensor]
@@ -32,9 +34,16 @@ def as_first_written() -> Iterator[None]:
     """Passes on DGL's kernels as they are, without the sparse products and the blocks of the package."""
     with (
         patch.object(sparse, "usable", lambda *given: False),
-        patch.object(GATv2, "in_blocks", GATv2.at_once),
+        patch.object(biotype, "attention_logits", _logits),
     ):
         yield
+
+
+def _logits(relation: Any, source: Tensor, target: Tensor, attn: Tensor, slope: float) -> Tensor:
+    import dgl.ops  # which grape_dgl.engine has loaded, its traps disarmed
+
+    pair = F.leaky_relu(dgl.ops.u_add_v(relation, source, target), slope)
+    return (pair * attn).sum(-1, keepdim=True)
 
 
 @dataclass(frozen=True)

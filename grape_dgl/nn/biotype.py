@@ -14,12 +14,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from grape_dgl.engine import Engine, add_ends, ends, hetero_conv, softmax, weighted_sum
+from grape_dgl.engine import Engine, hetero_conv, softmax, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.graph.schema import Schema
-
-BLOCK = 2**17
-"""Numbers at a time"""
+from grape_dgl.nn.logits import attention_logits
 
 States = dict[str, Float[Tensor, "_ conditions _"]]
 
@@ -70,35 +68,8 @@ class GATv2(nn.Module):
         bias: Float[Tensor, " edges"],
     ) -> Float[Tensor, "edges *conditions heads 1"]:
         """Attention logit of every edge, its bias added."""
-        compare = self.at_once if torch.is_grad_enabled() else self.in_blocks
-        logits = compare(relation, source, target)
+        logits = attention_logits(relation, source, target, self.attn[0], self.negative_slope)
         return logits + bias.view(-1, *[1] * (logits.dim() - 1))
-
-    def at_once(
-        self,
-        relation: Any,
-        source: Float[Tensor, "sources *conditions heads width"],
-        target: Float[Tensor, "targets *conditions heads width"],
-    ) -> Float[Tensor, "edges *conditions heads 1"]:
-        """``a . LeakyReLU(source + target)`` of every edge."""
-        pair = F.leaky_relu(add_ends(relation, source, target), self.negative_slope)
-        return (pair * self.attn[0]).sum(-1, keepdim=True)
-
-    def in_blocks(
-        self,
-        relation: Any,
-        source: Float[Tensor, "sources *conditions heads width"],
-        target: Float[Tensor, "targets *conditions heads width"],
-    ) -> Float[Tensor, "edges *conditions heads 1"]:
-        """The same without gradients, by blocks of edges that stay in the processor's cache: half the time."""
-        heads = torch.block_diag(*self.attn[0].unsqueeze(-1))  # [heads * width, heads]
-        u, v = source.flatten(1), target.flatten(1)
-        size = max(1, BLOCK // u.shape[1])
-        blocks = [
-            F.leaky_relu_(u[src] + v[dst], self.negative_slope).view(-1, len(heads)) @ heads
-            for src, dst in zip(*(side.split(size) for side in ends(relation)), strict=True)
-        ]
-        return torch.cat(blocks).view(-1, *source.shape[1:-1], 1)
 
 
 class BiotypeAttention(nn.Module):

@@ -167,7 +167,7 @@ class UnmaskedPass:
         source, target = module.source(states[triple[0]]), module.target(states[triple[2]])
         logits = module.logits(handle, source, target, self.bias[triple[1]])
         top = _segment_max(logits.detach(), dst, len(target))
-        share = torch.exp(logits - top[dst])
+        share = torch.exp(logits - top.index_select(0, dst))
         numerator = weighted_sum(handle, source, share if mask is None else share * mask)
         return RelationPass(source, target, share, top, numerator, _segment_sum(share, dst, len(target)))
 
@@ -186,7 +186,7 @@ class UnmaskedPass:
         slot = torch.searchsorted(asked, sender_condition[row] * self.size[target_kind] + dst[edge])
         own = owners.find(asked)
         with torch.no_grad():
-            leaving = _segment_sum(whole.share[edge], slot, len(asked))
+            leaving = _segment_sum(whole.share.index_select(0, edge), slot, len(asked))
             stays = 1 - leaving / whole.denominator[receiver].clamp(min=1e-30)
             anew = (own >= 0) | (stays < LEAST_SHARE).flatten(1).any(dim=1)
 
@@ -200,9 +200,9 @@ class UnmaskedPass:
 
         heard = torch.cat([whole.source, module.source(senders.state)])
         asking = torch.cat([whole.target, module.target(owners.state)])
-        asking = asking[torch.where(own >= 0, self.size[target_kind] + own, receiver)]
+        asking = asking.index_select(0, torch.where(own >= 0, self.size[target_kind] + own, receiver))
         fresh = self._relation(rows, slots, len(heard), len(asked))
-        logits = module.logits(fresh, heard, asking, self.bias[relation][edges])
+        logits = module.logits(fresh, heard, asking, self.bias[relation].index_select(0, edges))
         with torch.no_grad():
             again = anew[:, None, None]
             old_top, new_top = whole.top[receiver], _segment_max(logits, slots, len(asked))
@@ -211,15 +211,15 @@ class UnmaskedPass:
             new_top = torch.where(has_new[:, None, None], new_top, old_top)
             top = torch.where(again, new_top, torch.maximum(old_top, new_top))
             keep = torch.where(again, torch.zeros_like(top), torch.exp(old_top - top))
-        share = torch.exp(logits - top[slots])
-        numerator = weighted_sum(fresh, heard, share if mask is None else share * mask[edges])
+        share = torch.exp(logits - top.index_select(0, slots))
+        numerator = weighted_sum(fresh, heard, share if mask is None else share * mask.index_select(0, edges))
         denominator = _segment_sum(share, slots, len(asked))
 
         gone, gone_slot = edge[corrected], slot[corrected]
-        old = whole.share[gone]
+        old = whole.share.index_select(0, gone)
         stale = self._relation(src[gone], gone_slot, sources, len(asked))
-        gone_numerator = weighted_sum(stale, whole.source, old if mask is None else old * mask[gone])
-        numerator = numerator + keep * (whole.numerator[receiver] - gone_numerator)
+        gone_numerator = weighted_sum(stale, whole.source, old if mask is None else old * mask.index_select(0, gone))
+        numerator = numerator + keep * (whole.numerator.index_select(0, receiver) - gone_numerator)
         denominator = denominator + keep * (whole.denominator[receiver] - _segment_sum(old, gone_slot, len(asked)))
         return _divide(numerator, denominator)
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from grape_dgl.engine import Engine, bipartite
 from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
-from grape_dgl.nn import biotype
 from grape_dgl.nn.biotype import BiotypeAttention, GATv2, LayerMasks, MessagePassing, edge_bias
 from grape_dgl.nn.incremental import UnmaskedPass
 
@@ -258,23 +257,3 @@ def test_eq11_by_hand(engine: Engine) -> None:
     centre = sum(mean) / 3
     spread = math.sqrt(sum((x - centre) ** 2 for x in mean) / 3 + 1e-5)
     assert messages(graph, h[:, None])[0, 0].tolist() == pytest.approx([(x - centre) / spread for x in mean], rel=1e-9)
-
-
-@pytest.mark.parametrize("conditions", [(), (2,)])
-@pytest.mark.parametrize("edges", [0, 7])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_logits_in_blocks_are_those_at_once(
-    engine: Engine, edges: int, conditions: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Blocks of two edges and the rest."""
-    torch.manual_seed(0)
-    module = GATv2(5, 4, 3).double()
-    relation = bipartite(engine, SRC[:edges], DST[:edges], 4, 3)
-    source, target = draw(4, *conditions, 3, 4), draw(3, *conditions, 3, 4, seed=1)
-    monkeypatch.setattr(biotype, "BLOCK", 2 * source[0].numel())
-    bias = draw(edges, seed=2)
-    wanted = module.logits(relation, source, target, bias)
-    with torch.no_grad():
-        found = module.logits(relation, source, target, bias)
-    assert found.shape == wanted.shape == (edges, *conditions, 3, 1) and wanted.requires_grad
-    torch.testing.assert_close(found, wanted.detach(), rtol=1e-12, atol=1e-12)
