@@ -176,7 +176,7 @@ def float64(tensor: Tensor) -> Tensor:
     return (tensor.cpu() if tensor.device.type == "mps" else tensor).double()
 
 
-def ends(relation: Any) -> Edges:
+def edge_ends(relation: Any) -> Edges:
     """Source and target of every edge."""
     return (relation.src, relation.dst) if isinstance(relation, TorchRelation) else relation.edges()
 

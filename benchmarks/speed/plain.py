@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from grape_dgl import sparse
+from grape_dgl.engine import softmax, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph, Pairs
 from grape_dgl.graph.similarity import head_units, pairs_above
 from grape_dgl.model import GRAPE, GeneInputs, mask_perturbed
-from grape_dgl.nn import biotype
-from grape_dgl.nn.biotype import LayerMasks
+from grape_dgl.nn.biotype import GATv2, LayerMasks
 from grape_dgl.nn.structure import Representation, Structure
 
 Ends = tuple[Tensor, Tensor]
@@ -34,16 +34,21 @@ def as_first_written() -> Iterator[None]:
     """Passes on DGL's kernels as they are, without the sparse products and the blocks of the package."""
     with (
         patch.object(sparse, "usable", lambda *given: False),
-        patch.object(biotype, "attention_logits", _logits),
+        patch.object(GATv2, "forward", _gatv2),
     ):
         yield
 
 
-def _logits(relation: Any, source: Tensor, target: Tensor, attn: Tensor, slope: float) -> Tensor:
+def _gatv2(
+    module: GATv2, relation: Any, ends: tuple[Tensor, Tensor], bias: Tensor, mask: Tensor | None = None
+) -> Tensor:
     import dgl.ops  # which grape_dgl.engine has loaded, its traps disarmed
 
-    pair = F.leaky_relu(dgl.ops.u_add_v(relation, source, target), slope)
-    return (pair * attn).sum(-1, keepdim=True)
+    source, target = module.source(ends[0]), module.target(ends[1])
+    pair = F.leaky_relu(dgl.ops.u_add_v(relation, source, target), module.negative_slope)
+    logits = (pair * module.attn[0]).sum(-1, keepdim=True) + bias[:, None, None, None]
+    attention = softmax(relation, logits)
+    return weighted_sum(relation, source, attention if mask is None else attention * mask)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from grape_dgl.engine import Engine, hetero_conv, softmax, weighted_sum
+from grape_dgl.engine import Edges, Engine, edge_ends, hetero_conv, softmax, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.graph.schema import Schema
 from grape_dgl.nn.logits import attention_logits
@@ -49,7 +49,7 @@ class GATv2(nn.Module):
         mask: Float[Tensor, "edges #conditions heads #one"] | None = None,
     ) -> Float[Tensor, "targets conditions heads width"]:
         source, target = self.source(ends[0]), self.target(ends[1])
-        attention = softmax(relation, self.logits(relation, source, target, bias))
+        attention = softmax(relation, self.logits(edge_ends(relation), source, target, bias))
         return weighted_sum(relation, source, attention if mask is None else attention * mask)
 
     def source(self, h: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows heads width"]:
@@ -62,13 +62,13 @@ class GATv2(nn.Module):
 
     def logits(
         self,
-        relation: Any,
+        edges: Edges,
         source: Float[Tensor, "sources *conditions heads width"],
         target: Float[Tensor, "targets *conditions heads width"],
         bias: Float[Tensor, " edges"],
     ) -> Float[Tensor, "edges *conditions heads 1"]:
         """Attention logit of every edge, its bias added."""
-        logits = attention_logits(relation, source, target, self.attn[0], self.negative_slope)
+        logits = attention_logits(edges, source, target, self.attn[0], self.negative_slope)
         return logits + bias.view(-1, *[1] * (logits.dim() - 1))
 
 

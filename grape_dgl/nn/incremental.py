@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -163,12 +162,12 @@ class UnmaskedPass:
 
     def _pass(self, number: int, triple: Triple, states: dict[str, Tensor]) -> RelationPass:
         module, mask = self.messages.relation(number, triple[1]), self._attention_mask(number, triple[1])
-        handle, (_, dst) = self.graph.handle[triple], self.graph.ends[triple[1]]
+        dst = self.graph.ends[triple[1]][1]
         source, target = module.source(states[triple[0]]), module.target(states[triple[2]])
-        logits = module.logits(handle, source, target, self.bias[triple[1]])
+        logits = module.logits(self.graph.ends[triple[1]], source, target, self.bias[triple[1]])
         top = _segment_max(logits.detach(), dst, len(target))
         share = torch.exp(logits - top.index_select(0, dst))
-        numerator = weighted_sum(handle, source, share if mask is None else share * mask)
+        numerator = weighted_sum(self.graph.handle[triple], source, share if mask is None else share * mask)
         return RelationPass(source, target, share, top, numerator, _segment_sum(share, dst, len(target)))
 
     def _correct(
@@ -200,9 +199,8 @@ class UnmaskedPass:
 
         heard = torch.cat([whole.source, module.source(senders.state)])
         asking = torch.cat([whole.target, module.target(owners.state)])
-        asking = asking.index_select(0, torch.where(own >= 0, self.size[target_kind] + own, receiver))
-        fresh = self._relation(rows, slots, len(heard), len(asked))
-        logits = module.logits(fresh, heard, asking, self.bias[relation].index_select(0, edges))
+        asks = torch.where(own >= 0, self.size[target_kind] + own, receiver)[slots]
+        logits = module.logits((rows, asks), heard, asking, self.bias[relation].index_select(0, edges))
         with torch.no_grad():
             again = anew[:, None, None]
             old_top, new_top = whole.top[receiver], _segment_max(logits, slots, len(asked))
@@ -211,20 +209,16 @@ class UnmaskedPass:
             new_top = torch.where(has_new[:, None, None], new_top, old_top)
             top = torch.where(again, new_top, torch.maximum(old_top, new_top))
             keep = torch.where(again, torch.zeros_like(top), torch.exp(old_top - top))
-        share = torch.exp(logits - top.index_select(0, slots))
-        numerator = weighted_sum(fresh, heard, share if mask is None else share * mask.index_select(0, edges))
-        denominator = _segment_sum(share, slots, len(asked))
 
         gone, gone_slot = edge[corrected], slot[corrected]
-        old = whole.share.index_select(0, gone)
-        stale = self._relation(src[gone], gone_slot, sources, len(asked))
-        gone_numerator = weighted_sum(stale, whole.source, old if mask is None else old * mask.index_select(0, gone))
-        numerator = numerator + keep * (whole.numerator.index_select(0, receiver) - gone_numerator)
-        denominator = denominator + keep * (whole.denominator[receiver] - _segment_sum(old, gone_slot, len(asked)))
+        new = torch.exp(logits - top.index_select(0, slots))
+        old = whole.share.index_select(0, gone) * keep.index_select(0, gone_slot)
+        share, slots = torch.cat([new, -old]), torch.cat([slots, gone_slot])
+        moved = bipartite(self.messages.engine, torch.cat([rows, src[gone]]), slots, len(heard), len(asked))
+        weight = share if mask is None else share * mask.index_select(0, torch.cat([edges, gone]))
+        numerator = weighted_sum(moved, heard, weight) + keep * whole.numerator.index_select(0, receiver)
+        denominator = _segment_sum(share, slots, len(asked)) + keep * whole.denominator.index_select(0, receiver)
         return _divide(numerator, denominator)
-
-    def _relation(self, src: Tensor, dst: Tensor, sources: int, targets: int) -> Any:
-        return bipartite(self.messages.engine, src, dst, sources, targets)
 
 
 def _parts(key: Int[Tensor, " rows"], of_type: int) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:

@@ -14,21 +14,21 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from grape_dgl.engine import ends, exact
+from grape_dgl.engine import Edges, exact
 
 BLOCK = 2**21
 """Bytes"""
 
 
 def attention_logits(
-    relation: Any,
+    edges: Edges,
     source: Float[Tensor, "sources *conditions heads width"],
     target: Float[Tensor, "targets *conditions heads width"],
     attn: Float[Tensor, "heads width"],
     slope: float,
 ) -> Float[Tensor, "edges *conditions heads 1"]:
     """``attn . LeakyReLU(source[src] + target[dst])`` of every edge."""
-    found: Tensor = _Logits.apply(exact(source), exact(target), exact(attn), slope, *ends(relation))
+    found: Tensor = _Logits.apply(exact(source), exact(target), exact(attn), slope, *edges)
     return found
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from engines import ENGINES
 from torch import Tensor
 
-from grape_dgl.engine import Engine, bipartite
 from grape_dgl.nn import logits
 from grape_dgl.nn.logits import attention_logits
 
@@ -22,16 +20,12 @@ def leaf(*shape: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("conditions", [(), (2,)], ids=["without conditions", "two conditions"])
 @pytest.mark.parametrize("edges", [0, 1, 7])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_logits_equal_the_formula(
-    engine: Engine, edges: int, conditions: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_logits_equal_the_formula(edges: int, conditions: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of two edges and the rest."""
     shape = (*conditions, HEADS, WIDTH)
     u, v, attn = leaf(SOURCES, *shape, seed=0), leaf(TARGETS, *shape, seed=1), leaf(HEADS, WIDTH, seed=2)
-    relation = bipartite(engine, SRC[:edges], DST[:edges], SOURCES, TARGETS)
     monkeypatch.setattr(logits, "BLOCK", 2 * 8 * u[0].numel())
-    found = attention_logits(relation, u, v, attn, 0.3)
+    found = attention_logits((SRC[:edges], DST[:edges]), u, v, attn, 0.3)
     wanted = torch.zeros_like(found)
     for edge in range(edges):
         wanted[edge] = (F.leaky_relu(u[SRC[edge]] + v[DST[edge]], 0.3) * attn).sum(-1, keepdim=True)
@@ -48,12 +42,10 @@ def test_logits_equal_the_formula(
         torch.testing.assert_close(mine, other, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_half_precision_is_computed_in_single(engine: Engine) -> None:
+def test_half_precision_is_computed_in_single() -> None:
     """As autocast hands it over."""
-    relation = bipartite(engine, SRC, DST, SOURCES, TARGETS)
     u, v = (torch.randn(n, HEADS, WIDTH).bfloat16() for n in (SOURCES, TARGETS))
     attn = torch.randn(HEADS, WIDTH)
-    found = attention_logits(relation, u, v, attn, 0.2)
+    found = attention_logits((SRC, DST), u, v, attn, 0.2)
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, attention_logits(relation, u.float(), v.float(), attn, 0.2))
+    torch.testing.assert_close(found, attention_logits((SRC, DST), u.float(), v.float(), attn, 0.2))
