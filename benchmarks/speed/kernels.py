@@ -5,7 +5,8 @@ Run: python benchmarks/speed/kernels.py [--edges 106000] [--repeats 5] [--thread
 Contract: 5,060 nodes, ``--edges`` edges between random ones (seed 0), float32. ``sum``: 4 heads of 64 and of 16 numbers
 with a weight per edge and head; ``dot``: rows of 256 and 768 numbers; ``logits``: of GATv2, 4 heads of 64 and of 16;
 each forward and backward. Every job once as warm-up, then once in each of ``--repeats`` rounds; medians and extremes
-over rounds of seconds, and of ratios within a round to ours. Results are compared once: the largest difference over the largest value.
+over rounds of seconds, and of ratios within a round to ours. Results are compared once: the largest difference over
+the largest value.
 """
 
 from __future__ import annotations

@@ -46,9 +46,8 @@ class _Logits(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         source, target, attn, src, dst = ctx.saved_tensors
         heads, width = attn.shape
-        rows = torch.block_diag(
-            *attn.unsqueeze(1)
-        )  # [heads, heads * width]: products with it are faster than by element
+        # [heads, heads * width]: products with it are faster here than by element
+        rows = torch.block_diag(*attn.unsqueeze(1))
         of_source, of_target, of_rows = (torch.zeros_like(given) for given in (source, target, rows.T))
         start = 0
         for pair, a, b in _blocks(source, target, src, dst):
