@@ -44,7 +44,7 @@ def reconstruction_loss(
     The mean over cells and genes of the squared error of ``change + control`` (Eq. 13), and of
     ``Huber_delta(tanh(expression - control), tanh(change))``. A further cell costs element-wise work only.
     """
-    observed = expression - control[place]
-    squared = F.mse_loss(change[place], observed)
-    direction = F.huber_loss(torch.tanh(change)[place], torch.tanh(observed), delta=huber_delta)
+    observed = expression - control.index_select(0, place)
+    squared = F.mse_loss(change.index_select(0, place), observed)
+    direction = F.huber_loss(torch.tanh(change).index_select(0, place), torch.tanh(observed), delta=huber_delta)
     return squared, direction

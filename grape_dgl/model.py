@@ -154,7 +154,7 @@ class GRAPE(nn.Module):
         column, gene, state = found.column[seen], found.gene[seen], found.state[seen]
         unmasked = found.unmasked
         if self.config.model.readout == "centred":
-            state, unmasked = state - unmasked[gene], torch.zeros_like(unmasked)
+            state, unmasked = state - unmasked.index_select(0, gene), torch.zeros_like(unmasked)
         change = self.readout(unmasked[:, None, :]).repeat(conditions, 1)
         return change.index_put((column, gene), self.readout.of(gene, state))
 

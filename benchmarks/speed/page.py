@@ -100,7 +100,10 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "twice the cells, s": lambda row: spread(row["seconds"]["fast, twice the cells"]),
             "torch engine, times ours": lambda row: spread(row["torch_engine_takes"]),
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
-            "loss, gradients differ": lambda row: "{loss:.0e}, {gradients:.0e}".format(**row["relative_difference"]),
+            "loss differs": lambda row: "{median:.0e}".format(**row["relative_difference"]["loss"]),
+            "gradients differ": lambda row: "{median:.0e} [{least:.0e}, {largest:.0e}]".format(
+                **row["relative_difference"]["gradients"]
+            ),
         },
     ),
     "prediction": lambda: (

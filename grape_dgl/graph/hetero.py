@@ -79,12 +79,12 @@ class GeneGraph:
 
     def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "_ *rest"]]:
         """Rows of ``h`` by node type."""
-        return {kind: h[rows] for kind, rows in self.order.items()}
+        return {kind: h.index_select(0, rows) for kind, rows in self.order.items()}
 
     def merge(self, parts: dict[str, Float[Tensor, "_ *rest"]]) -> Float[Tensor, "genes *rest"]:
         """Inverse of :meth:`split`."""
         rows = torch.cat([self.order[kind] for kind in parts])
-        return torch.cat(list(parts.values()))[torch.argsort(rows)]
+        return torch.cat(list(parts.values())).index_select(0, torch.argsort(rows))
 
 
 def gene_graph(pairs: Pairs, coding: Bool[Tensor, " genes"], engine: Engine, biotypes: bool = True) -> GeneGraph:

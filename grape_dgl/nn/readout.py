@@ -24,4 +24,4 @@ class GeneReadout(nn.Module):
 
     def of(self, gene: Int[Tensor, " rows"], p: Float[Tensor, "rows width"]) -> Float[Tensor, " rows"]:
         """The same for chosen states ``p`` of measured genes."""
-        return (p * self.weight[gene]).sum(-1) + self.bias[gene]
+        return (p * self.weight.index_select(0, gene)).sum(-1) + self.bias.index_select(0, gene)
