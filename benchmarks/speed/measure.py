@@ -24,13 +24,31 @@ from grape_dgl.features.text import TextEncoder
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.pipeline import versions
 
-TABLE = Path(os.environ.get("GRAPE_DGL_TEST_DATA", ".")) / "adamson_genes.tsv.gz"
+DATA = Path(os.environ.get("GRAPE_DGL_TEST_DATA", "."))
+TABLE = DATA / "adamson_genes.tsv.gz"
 """Columns symbol, biotype, description: of the 5,060 genes of the Adamson screen."""
+ALL_GENES = DATA / "annotables_grch38.tsv.gz"
+"""The same columns of all genes of Ensembl."""
 
 
 def text_genes(table: Path, number: int = 0) -> GeneInputs:
     """The first ``number`` genes (0: all) of a table, by MiniLM on what it says of them."""
-    rows = pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, quoting=3)[: number or None]
+    return _encoded(_read(table)[: number or None])
+
+
+def mixed_genes(table: Path, number: int, noncoding: float = 0.3, seed: int = 0) -> GeneInputs:
+    """So many genes that a table describes, drawn with ``seed``; those of fewer are among those of more."""
+    rows = _read(table)
+    rows = rows[rows["description"] != ""].drop_duplicates("symbol").sample(frac=1, random_state=seed)
+    coding, few = rows["biotype"] == "protein_coding", round(noncoding * number)
+    return _encoded(pd.concat([rows[coding][: number - few], rows[~coding][:few]]))
+
+
+def _read(table: Path) -> pd.DataFrame:
+    return pd.read_csv(table, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+
+
+def _encoded(rows: pd.DataFrame) -> GeneInputs:
     text = [f"{symbol}: {about}" for symbol, about in zip(rows["symbol"], rows["description"], strict=True)]
     vectors = encode_all(text, TextEncoder("minilm", "mean"), default_cache() / "features", "descriptions")
     coding = torch.from_numpy((rows["biotype"] == "protein_coding").to_numpy())

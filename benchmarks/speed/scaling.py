@@ -1,11 +1,12 @@
 """How do time and memory of a training step grow with genes, conditions and degree? And with a gene linked to 30 %?
 
 Run: python benchmarks/speed/scaling.py [--genes 2500 5000 10000 20000] [--conditions 15 30 60 120 240]
-     [--degrees 5 10 20 40] [--hidden 64] [--repeats 3] [--out F]
+     [--degrees 5 10 20 40] [--hidden 64] [--table annotables_grch38.tsv.gz] [--repeats 3] [--out F]
 
-Contract: the step of step.py (60 conditions, 2,000 cells, 4 heads x 16, target degree 20) on normal features (seed 0),
-30 % of the genes non-coding, ``--hidden`` wide. Each row in a process of its own, whose peak memory is given; one
-warm-up, then ``--repeats`` steps. ``sizes``: by number of genes, and as many steps with each similarity compared pair
+Contract: the step of step.py (60 conditions, 2,000 cells, 4 heads x 16, target degree 20), ``--hidden`` wide, 30 % of
+the genes non-coding. Features: for ``sizes``, MiniLM on genes drawn (seed 0) from ``--table``, encoded before; else
+normal numbers (seed 0). Each row in a process of its own, whose peak memory is given; one warm-up, then ``--repeats``
+steps. ``sizes``: by number of genes, and as many steps with each similarity compared pair
 by pair instead of by the bound of ``graph.search``. ``conditions`` and ``degrees``: at 5,060 genes. ``exponent``: slope
 of a line through log seconds (peak memory) over the log of what is varied. ``hub``: a given graph of 5,060 genes in
 which one gene is linked to 30 % of the others, the hub among the perturbed genes; the same step, and the largest
@@ -18,6 +19,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import measure
@@ -43,10 +45,14 @@ def new_step(genes: GeneInputs, hidden: int, conditions: int = CONDITIONS, degre
     return Step(measure.new_model(genes, "dgl", **sections), genes, conditions)
 
 
-def of_size(number: int, hidden: int, repeats: int, threads: int) -> dict[str, Any]:
+def encoded(table: Path, number: int) -> dict[str, Any]:
+    return {"genes": len(measure.mixed_genes(table, number))}
+
+
+def of_size(table: Path, number: int, hidden: int, repeats: int, threads: int) -> dict[str, Any]:
     """Of one number of genes."""
     torch.set_num_threads(threads)
-    step = new_step(measure.random_genes(number), hidden)
+    step = new_step(measure.mixed_genes(table, number), hidden)
     row = measured(step, repeats)
     searches = step.model.structure.searched()
     search.LEAST = 10**9
@@ -120,9 +126,11 @@ def main() -> None:
     parser.add_argument("--conditions", type=int, nargs="+", default=[15, 30, 60, 120, 240])
     parser.add_argument("--degrees", type=int, nargs="+", default=[5, 10, 20, 40])
     parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--table", type=Path, default=measure.ALL_GENES)
     given = parser.parse_args()
     how = (given.hidden, given.repeats, given.threads)
-    sizes = [alone(of_size, number, *how) for number in given.genes]
+    alone(encoded, given.table, max(given.genes))
+    sizes = [alone(of_size, given.table, number, *how) for number in given.genes]
     conditions = [alone(of_shape, number, 20, *how) for number in given.conditions]
     degrees = [alone(of_shape, CONDITIONS, number, *how) for number in given.degrees]
     found = {
