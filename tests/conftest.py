@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores; set before torch is imported
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # as the command: threads that wait leave the core to others
 
 
 @pytest.fixture(scope="session")
