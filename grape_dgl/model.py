@@ -170,8 +170,8 @@ class GRAPE(nn.Module):
         if plain:
             whole = self._full_passes(base, [(), *conditions])
             return Reached.everywhere(whole[:, 0], whole[:, 1:])
-        edges = sum(len(value) for value in base.graph.similarity.values())
-        cheap = affected_edges(base.graph, conditions, self.config.model.layers) <= edges * self.config.model.layers
+        layers = self.config.model.layers
+        cheap = affected_edges(base.graph, conditions, layers) <= base.graph.edges * layers
         light, heavy = torch.nonzero(cheap).squeeze(1), torch.nonzero(~cheap).squeeze(1)
         found = base.reached([conditions[i] for i in light.tolist()]).renumbered(light)
         if not len(heavy):
@@ -189,8 +189,7 @@ class GRAPE(nn.Module):
     ) -> Float[Tensor, "genes conditions width"]:
         """A whole pass per condition, in chunks that fit; backward computes a chunk again instead of keeping it."""
         graph, fused = base.graph, base.fused
-        edges = sum(len(value) for value in graph.similarity.values())
-        per_condition = max(edges, len(fused)) * self.config.model.heads * self.config.model.width
+        per_condition = max(graph.edges, len(fused)) * self.config.model.heads * self.config.model.width
         size = max(1, CHUNK_ELEMENTS // per_condition)
 
         def one(chunk: Sequence[Sequence[int]]) -> Tensor:

@@ -31,7 +31,7 @@ def at(share: float, width: int, repeats: int) -> dict[str, Any]:
         z = model.represent(genes)
         graph = model.graph(model.learn_graph(z).pairs, genes.coding)
     fused, condition = z.fused.requires_grad_(), [(0,)]
-    layers, edges = model.config.model.layers, sum(len(value) for value in graph.similarity.values())
+    layers = model.config.model.layers
 
     def both_ways(added: Callable[[UnmaskedPass], Tensor]) -> Callable[[], None]:
         def job() -> None:
@@ -56,7 +56,7 @@ def at(share: float, width: int, repeats: int) -> dict[str, Any]:
     )
     return {
         "share": share,
-        "affected": float(affected_edges(graph, condition, layers)) / (edges * layers),
+        "affected": float(affected_edges(graph, condition, layers)) / (graph.edges * layers),
         "seconds": {"corrected": measure.spread(corrected), "whole": measure.spread(passed)},
         "corrected_over_whole": measure.ratio(corrected, passed),
     }

@@ -77,6 +77,11 @@ class GeneGraph:
         genes = sum(len(rows) for rows in self.order.values())
         return Rows.of(dst, src, genes, genes)
 
+    @property
+    def edges(self) -> int:
+        """Of all relations, self-loops among them."""
+        return sum(len(value) for value in self.similarity.values())
+
     def split(self, h: Float[Tensor, "genes *rest"]) -> dict[str, Float[Tensor, "_ *rest"]]:
         """Rows of ``h`` by node type."""
         return {kind: h.index_select(0, rows) for kind, rows in self.order.items()}

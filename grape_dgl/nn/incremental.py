@@ -162,13 +162,13 @@ class UnmaskedPass:
 
     def _pass(self, number: int, triple: Triple, states: dict[str, Tensor]) -> RelationPass:
         module, mask = self.messages.relation(number, triple[1]), self._attention_mask(number, triple[1])
-        dst = self.graph.ends[triple[1]][1]
+        ends = self.graph.ends[triple[1]]
         source, target = module.source(states[triple[0]]), module.target(states[triple[2]])
-        logits = module.logits(self.graph.ends[triple[1]], source, target, self.bias[triple[1]])
-        top = _segment_max(logits.detach(), dst, len(target))
-        share = torch.exp(logits - top.index_select(0, dst))
+        logits = module.logits(ends, source, target, self.bias[triple[1]])
+        top = _segment_max(logits.detach(), ends[1], len(target))
+        share = torch.exp(logits - top.index_select(0, ends[1]))
         numerator = weighted_sum(self.graph.handle[triple], source, share if mask is None else share * mask)
-        return RelationPass(source, target, share, top, numerator, _segment_sum(share, dst, len(target)))
+        return RelationPass(source, target, share, top, numerator, _segment_sum(share, ends[1], len(target)))
 
     def _correct(
         self, number: int, triple: Triple, changed: dict[str, Changed], asked: Int[Tensor, " rows"]

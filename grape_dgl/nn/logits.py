@@ -6,7 +6,6 @@ The numbers of a block of edges stay in the processor's cache, and backward comp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,8 +38,12 @@ class _Logits(torch.autograd.Function):
     ) -> Tensor:
         ctx.slope = slope
         ctx.save_for_backward(source, target, attn, src, dst)
-        blocks = _blocks(source, target, src, dst)
-        return torch.cat([F.leaky_relu_(pair, slope).mul_(attn).sum(-1, keepdim=True) for pair, _, _ in blocks])
+        size = _edges_at_once(source)
+        blocks = [
+            F.leaky_relu_(_pairs(source, target, a, b), slope).mul_(attn).sum(-1, keepdim=True)
+            for a, b in zip(src.split(size), dst.split(size), strict=True)
+        ]
+        return torch.cat(blocks)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -49,10 +52,9 @@ class _Logits(torch.autograd.Function):
         # [heads, heads * width]: products with it are faster here than by element
         rows = torch.block_diag(*attn.unsqueeze(1))
         of_source, of_target, of_rows = (torch.zeros_like(given) for given in (source, target, rows.T))
-        start = 0
-        for pair, a, b in _blocks(source, target, src, dst):
-            above = grad[start : start + len(pair)].reshape(-1, heads)
-            start += len(pair)
+        size = _edges_at_once(source)
+        for a, b, part in zip(src.split(size), dst.split(size), grad.split(size), strict=True):
+            pair, above = _pairs(source, target, a, b), part.reshape(-1, heads)
             flat = pair.view(-1, heads * width)
             of_pair = torch.ops.aten.leaky_relu_backward(above @ rows, flat, ctx.slope, False).view_as(pair)
             of_rows.addmm_(F.leaky_relu_(flat, ctx.slope).T, above)
@@ -62,10 +64,10 @@ class _Logits(torch.autograd.Function):
         return of_source, of_target, of_attn, None, None, None
 
 
-def _blocks(
-    source: Tensor, target: Tensor, src: Int[Tensor, " edges"], dst: Int[Tensor, " edges"]
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """``source[src] + target[dst]`` of some edges, and their ends."""
-    size = max(1, BLOCK // (math.prod(source.shape[1:]) * source.element_size()))
-    for a, b in zip(src.split(size), dst.split(size), strict=True):
-        yield source.index_select(0, a).add_(target.index_select(0, b)), a, b
+def _edges_at_once(source: Tensor) -> int:
+    return max(1, BLOCK // (math.prod(source.shape[1:]) * source.element_size()))
+
+
+def _pairs(source: Tensor, target: Tensor, src: Int[Tensor, " edges"], dst: Int[Tensor, " edges"]) -> Tensor:
+    """``source[src] + target[dst]``"""
+    return source.index_select(0, src).add_(target.index_select(0, dst))
