@@ -2,7 +2,7 @@
 
 Run: python benchmarks/speed/page.py [--measure [NAME ...]]
 
-``--measure`` runs the commands of ``RUNS`` (somewhat over an hour on 2 idle cores; with names, these only) and writes one
+``--measure`` runs the commands of ``RUNS`` (more than an hour on 2 idle cores; with names, these only) and writes one
 JSON each to benchmarks/results/speed. The page's tables, below lines like ``<!-- step -->``, are made of these files.
 """
 
