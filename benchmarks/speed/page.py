@@ -175,13 +175,17 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
         },
     ),
     "allocator": lambda: (
-        runs("allocator"),
+        [
+            row[job] | {"name": f"{job}, 4 x {row['name']}"}
+            for job in ("step", "predictions")
+            for row in runs("allocator")
+        ],
         {
-            "width": lambda row: f"4 x {row['name']}",
-            "step, s": lambda row: spread(row["plain"]["seconds"]),
+            "what, width": lambda row: row["name"],
+            "without, s": lambda row: spread(row["plain"]["seconds"]),
             "with --keep-memory, s": lambda row: spread(row["--keep-memory"]["seconds"]),
             "times faster": lambda row: spread(row["times_faster"]),
-            "peak memory, MB": lambda row: spread(row["plain"]["peak_memory_mb"], 0),
+            "peak memory without, MB": lambda row: spread(row["plain"]["peak_memory_mb"], 0),
             "with --keep-memory, MB": lambda row: spread(row["--keep-memory"]["peak_memory_mb"], 0),
         },
     ),

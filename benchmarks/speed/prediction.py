@@ -23,7 +23,24 @@ import torch
 
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.memory import peak_mb, reset_peak
-from grape_dgl.training.ensemble import ready
+from grape_dgl.training.ensemble import Ensemble, ready
+
+
+def everything(ensemble: Ensemble, conditions: int | None = None) -> None:
+    """The first ``conditions`` genes (None: all), one by one perturbed, into a file that is gone afterwards."""
+    genes = len(ensemble.genes)
+    nothing = np.broadcast_to(np.float32(0), (genes, genes))
+    names = np.array([f"G{gene}" for gene in range(genes)], dtype=object)
+    blank = Predictions(tuple(names), names, change=nothing, control=np.zeros(genes), expected=nothing)
+
+    def parts():  # noqa: ANN202
+        start = 0
+        for change in ensemble.predict([(gene,) for gene in range(genes)[:conditions]]):
+            yield range(start, start + len(change.mean)), {"X": change.mean, "change": change.mean}
+            start += len(change.mean)
+
+    with tempfile.TemporaryDirectory() as folder:
+        blank.write_rows(Path(folder) / "all.h5ad", ["change"], parts())
 
 
 def main() -> None:
@@ -42,31 +59,18 @@ def main() -> None:
     with torch.no_grad():
         z = model.represent(genes)
         graph = model.graph(model.learn_graph(z).pairs, genes.coding)
-    nothing = np.broadcast_to(np.float32(0), (len(genes), len(genes)))
-    names = np.array([f"G{gene}" for gene in range(len(genes))], dtype=object)
-    blank = Predictions(tuple(names), names, change=nothing, control=np.zeros(len(genes)), expected=nothing)
-
-    def everything(conditions: int = len(genes)) -> None:
-        def parts():  # noqa: ANN202
-            start = 0
-            for change in ensemble.predict([(gene,) for gene in range(conditions)]):
-                yield range(start, start + len(change.mean)), {"X": change.mean, "change": change.mean}
-                start += len(change.mean)
-
-        with tempfile.TemporaryDirectory() as folder:
-            blank.write_rows(Path(folder) / "all.h5ad", ["change"], parts())
 
     def passes(kernels: AbstractContextManager[None] | None = None) -> np.ndarray:
         with kernels or plain.as_first_written():
             return torch.stack(list(plain.predictions(model, graph, z.fused, sample))).numpy()
 
-    everything(10)
+    everything(ensemble, 10)
     reset_peak()
-    everything()
+    everything(ensemble)
     peak = peak_mb()
     mine = next(iter(ensemble.predict(sample))).mean
     apart = float(np.abs(mine - passes()).max() / np.abs(mine).max())
-    jobs = {"all": everything, "plain": passes, "plain, our kernels": lambda: passes(nullcontext())}
+    jobs = {"all": lambda: everything(ensemble), "plain": passes, "plain, our kernels": lambda: passes(nullcontext())}
     seconds = measure.paired(jobs, given.repeats)
     whole = {name: [value * len(genes) / given.sample for value in seconds[name]] for name in jobs if name != "all"}
     found = {
