@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from grape_dgl.engine import float64
 from grape_dgl.nn.structure import Structure
+
+BLOCK = 2**20
+"""Bytes of expression in a block of cells"""
 
 
 def structure_loss(structure: Structure) -> Float[Tensor, ""]:
@@ -44,7 +48,35 @@ def reconstruction_loss(
     The mean over cells and genes of the squared error of ``change + control`` (Eq. 13), and of
     ``Huber_delta(tanh(expression - control), tanh(change))``. A further cell costs element-wise work only.
     """
-    observed = expression - control.index_select(0, place)
-    squared = F.mse_loss(change.index_select(0, place), observed)
-    direction = F.huber_loss(torch.tanh(change).index_select(0, place), torch.tanh(observed), delta=huber_delta)
+    squared, direction = _OfCells.apply(change, control, place, expression, huber_delta)
     return squared, direction
+
+
+class _OfCells(torch.autograd.Function):
+    """Both losses and their gradients in one go over blocks of cells, so that nothing of cells x genes is kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, change: Tensor, control: Tensor, place: Tensor, expression: Tensor, delta: float
+    ) -> tuple[Tensor, Tensor]:
+        towards = torch.tanh(change)
+        of_squared, of_direction = torch.zeros_like(change), torch.zeros_like(change)
+        sums = []
+        size = max(1, BLOCK // (change.shape[1] * change.element_size()))
+        for rows, cells in zip(place.split(size), expression.split(size), strict=True):
+            observed = cells - control.index_select(0, rows)
+            apart = change.index_select(0, rows).sub_(observed)
+            of_squared.index_add_(0, rows, apart)
+            turned = towards.index_select(0, rows).sub_(observed.tanh_())
+            slope = turned.clamp(-delta, delta)
+            of_direction.index_add_(0, rows, slope)
+            sums.append(torch.stack([apart.square_().sum(), turned.sub_(slope, alpha=0.5).mul_(slope).sum()]))
+        number = expression.numel()
+        ctx.save_for_backward(of_squared.mul_(2 / number), of_direction.mul_((1 - towards.square_()) / number))
+        squared, direction = torch.stack(sums).sum(0) / number
+        return squared, direction
+
+    @staticmethod
+    def backward(ctx: Any, squared: Tensor, direction: Tensor) -> tuple[Tensor, None, None, None, None]:
+        of_squared, of_direction = ctx.saved_tensors
+        return squared * of_squared + direction * of_direction, None, None, None, None

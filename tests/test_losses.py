@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from grape_dgl import losses
 from grape_dgl.graph.hetero import Pairs
 from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.nn.structure import Structure
@@ -99,8 +100,10 @@ def test_eq15_is_a_mean_over_genes() -> None:
     assert float(found) == pytest.approx((math.tanh(1.0) - math.tanh(0.5)) ** 2 / 4, rel=1e-6)
 
 
-def test_cells_are_compared_with_their_condition() -> None:
+@pytest.mark.parametrize("cells_at_once", [1, 3, 100])
+def test_cells_are_compared_with_their_condition(cells_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Seven cells of three conditions, against predictions of every cell as the equations have them, with gradients."""
+    monkeypatch.setattr(losses, "BLOCK", cells_at_once * 5 * 8)
     draw = torch.Generator().manual_seed(0)
     change, control = (torch.randn(3, 5, generator=draw, dtype=torch.float64) for _ in range(2))
     change.requires_grad_()

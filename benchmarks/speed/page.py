@@ -71,6 +71,10 @@ def spread(values: dict[str, float], digits: int = 2) -> str:
     return "{median:.{digits}f} [{least:.{digits}f}, {largest:.{digits}f}]".format(**values, digits=digits)
 
 
+def orders(values: dict[str, float]) -> str:
+    return "{median:.0e} [{least:.0e}, {largest:.0e}]".format(**values)
+
+
 def grown(rows: str, varied: str) -> tuple[list[Row], Columns]:
     """A part of scaling.py, varied in one thing."""
     found = read("scaling")[rows]
@@ -101,9 +105,8 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "torch engine, times ours": lambda row: spread(row["torch_engine_takes"]),
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
             "loss differs": lambda row: "{median:.0e}".format(**row["relative_difference"]["loss"]),
-            "gradients differ": lambda row: "{median:.0e} [{least:.0e}, {largest:.0e}]".format(
-                **row["relative_difference"]["gradients"]
-            ),
+            "gradients differ": lambda row: orders(row["relative_difference"]["gradients"]),
+            "gradients without kinks": lambda row: orders(row["without_kinks"]["gradients"]),
         },
     ),
     "prediction": lambda: (
