@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from grape_dgl import sparse
 from grape_dgl.errors import ConfigError
@@ -241,6 +242,7 @@ class _EdgeDot(torch.autograd.Function):
         return torch.cat([(u[s] * v[d]).sum(-1) for s, d in ends])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
         relation, (u, v) = ctx.relation, ctx.saved_tensors
         ends = torch.stack([relation.src, relation.dst])

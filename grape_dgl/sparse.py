@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class _WeightedSum(torch.autograd.Function):
         return _products(pattern.into, u, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         pattern, (u, weight) = ctx.pattern, ctx.saved_tensors
         of_u = _products(pattern.out_of, grad, weight) if ctx.needs_input_grad[1] else None
@@ -143,6 +145,7 @@ class _Dot(torch.autograd.Function):
         return _dots(pattern.out_of, u, v)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         pattern, (u, v) = ctx.pattern, ctx.saved_tensors
         out_of, into = pattern.out_of, pattern.into

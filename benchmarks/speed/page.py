@@ -106,7 +106,8 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
             "loss differs": lambda row: "{median:.0e}".format(**row["relative_difference"]["loss"]),
             "gradients differ": lambda row: orders(row["relative_difference"]["gradients"]),
-            "gradients without kinks": lambda row: orders(row["without_kinks"]["gradients"]),
+            "without kinks": lambda row: orders(row["without_kinks"]["gradients"]),
+            "in float64": lambda row: "{gradients:.0e}".format(**row["float64"]),
         },
     ),
     "prediction": lambda: (
@@ -158,6 +159,7 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
             "searches by the bound": lambda row: str(row["training"]["searches"]["by the bound"]),
             "of all pairs": lambda row: str(row["training"]["searches"]["of all pairs"]),
+            "for a threshold": lambda row: str(row["training"]["searches"]["for a threshold"]),
         },
     ),
     "phases": lambda: (

@@ -6,7 +6,7 @@ Contract: an untrained model (seed 0) on MiniLM features of the 5,060 rows of ``
 ``--width``, float64 as trained models are (``training.ensemble.ready``). ``all``: every gene once, in parts, written to
 an ``.h5ad`` file as ``grape-dgl predict --all-single`` does. ``plain``: one ``HeteroGraphConv`` pass per gene for a
 sample of ``--sample`` genes (seed 0), on DGL's own kernels and on ours; its seconds for all genes are extrapolated from
-the sample. One warm-up on few genes, then ``--repeats`` rounds. The graph is built once, before. The sample's
+the sample; they share a graph that is built before. One warm-up on few genes, then ``--repeats`` rounds. The sample's
 predictions are compared once: largest difference over the largest change. Peak memory: this process, over ours alone.
 """
 

@@ -14,7 +14,8 @@ round. Peak memory is the resident size of this process, which holds torch, DGL 
 Loss and gradients are compared before the rounds, with weights of seeds 0 to 2: the largest difference of a gradient
 over the largest of its parameter's (or a hundredth of the largest of all). Rounding may put one of the millions of
 arguments of ReLU and LeakyReLU on the other side of 0, where the slope is another one, in any two computations in
-float32. So they are compared once more ``without kinks``, where both functions have none: SiLU, and a slope of 1.
+float32. So they are compared once more ``without kinks``, where both functions have none (SiLU, and a slope of 1), and
+with seed 0 in float64, where an argument is hardly ever that close to 0.
 
 ``one_more_condition``: the share of a whole pass, forward and backward, that a step pays for one more condition: (ours
 with 240 - ours with 60 conditions) / 180 over (plain, our kernels, with 60 - the same with 10) / 50.
@@ -52,9 +53,9 @@ class Step:
         self.model, self.genes = model.train(), genes
         draw = np.random.default_rng(0)
         self.targets = [(int(gene),) for gene in draw.choice(len(genes), conditions, replace=False)]
-        generator = torch.Generator().manual_seed(0)
-        self.control = torch.rand(conditions, len(genes), generator=generator)
-        self.cells = torch.rand(2 * CELLS, len(genes), generator=generator)
+        generator, dtype = torch.Generator().manual_seed(0), next(model.parameters()).dtype
+        self.control = torch.rand(conditions, len(genes), generator=generator, dtype=dtype)
+        self.cells = torch.rand(2 * CELLS, len(genes), generator=generator, dtype=dtype)
         with torch.no_grad():
             z = model.represent(genes)
             self.edges = plain.shared_edges(model, z, model.learn_graph(z))
@@ -127,8 +128,9 @@ def main() -> None:
     text = given.graph == "text"
     genes = measure.text_genes(given.table, given.genes) if text else measure.random_genes(given.genes)
 
-    def new_step(engine: Engine, seed: int = 0) -> Step:
-        return Step(measure.new_model(genes, engine, seed, model={"width": given.width}), genes, MORE)
+    def new_step(engine: Engine, seed: int = 0, dtype: torch.dtype = torch.float32) -> Step:
+        model = measure.new_model(genes, engine, seed, model={"width": given.width})
+        return Step(model.to(dtype), genes.to("cpu", dtype), MORE)
 
     step, other = (new_step(engine) for engine in ENGINES)
     reset_peak()
@@ -150,6 +152,7 @@ def main() -> None:
     apart = [differences(new_step("dgl", seed)) for seed in range(3)]
     with without_kinks():
         smooth = [differences(new_step("dgl", seed)) for seed in range(3)]
+    double = differences(new_step("dgl", dtype=torch.float64))
     seconds = measure.paired(jobs, given.repeats)
     fast, ours = seconds["fast"], seconds["plain, our kernels"]
     whole = slope(ours, seconds["plain, our kernels, 10 conditions"], CONDITIONS - 10)
@@ -163,6 +166,7 @@ def main() -> None:
         "one_more_condition": measure.ratio(more, whole),
         "relative_difference": {name: measure.spread([one[name] for one in apart]) for name in apart[0]},
         "without_kinks": {name: measure.spread([one[name] for one in smooth]) for name in smooth[0]},
+        "float64": double,
         "peak_memory_mb": peak,
     }
     measure.report("step", given, found)

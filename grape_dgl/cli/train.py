@@ -95,7 +95,8 @@ def profile_table(report: dict[str, Any]) -> str:
         lines.append(f"  {phase:<24}{seconds:>9.2f} s {share:>5.0f} % {1000 * seconds / epochs:>9.1f} ms per epoch")
     if number := sum(searches.values()):
         lines.append(
-            f"{number} searches for similar genes, {100 * searches['of all pairs'] / number:.0f} % over all pairs"
+            f"{number} searches for similar genes, {100 * searches['by the bound'] / number:.0f} % by few directions, "
+            f"{100 * searches['of all pairs'] / number:.0f} % over all pairs, the others for a new threshold"
         )
     return "\n".join(lines)
 

@@ -24,7 +24,7 @@ CANDIDATES = 40
 PAUSE = 50
 """Searches of the plain kind after the bound was too loose with all ``RANKS``."""
 SLACK = 1e-5
-"""Of the bound, for rounding."""
+"""Of the bound, and of the square of a rest, for rounding"""
 
 
 class Search:
@@ -33,8 +33,8 @@ class Search:
     def __init__(self) -> None:
         self.directions: Float[Tensor, "dim rank"] | None = None
         self.rank, self.pause = 0, 0
-        self.plain, self.bounded = 0, 0
-        """Searches so far, of either kind."""
+        self.plain, self.bounded, self.thresholds = 0, 0, 0
+        """Searches so far, of either kind, and those for a threshold."""
 
     @torch.no_grad()
     def __call__(
@@ -90,7 +90,7 @@ class Search:
         q = q.to(u)
         for _ in range(steps):
             q = torch.linalg.qr(u.T @ (u @ q)).Q
-        self.directions = q
+        self.directions = q if bool(q.isfinite().all()) else None
         short = u @ q
-        rest = torch.linalg.vector_norm(u - short @ q.T, dim=1)  # a difference of squares would lose its digits
-        return torch.cat([short, rest[:, None]], dim=1)
+        rest = (u.square().sum(1) - short.square().sum(1)).clamp(min=0) + SLACK  # the difference has lost digits
+        return torch.cat([short, rest.sqrt()[:, None]], dim=1)

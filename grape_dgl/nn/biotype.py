@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -128,8 +127,9 @@ class MessagePassing(nn.Module):
             return None
         like = next(iter(graph.similarity.values()))
 
-        def keep(*shape: int) -> Tensor:
-            return F.dropout(torch.ones(shape, dtype=like.dtype, device=like.device), self.dropout)
+        def keep(*shape: int) -> Tensor:  # F.dropout takes four times as long on a CPU
+            drawn = torch.rand(shape, dtype=like.dtype, device=like.device) >= self.dropout
+            return drawn.to(like.dtype) / (1 - self.dropout)
 
         return [
             LayerMasks(

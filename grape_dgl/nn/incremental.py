@@ -18,6 +18,7 @@ from grape_dgl.engine import Triple, bipartite, pattern, weighted_sum
 from grape_dgl.graph.hetero import GeneGraph
 from grape_dgl.nn.biotype import LayerMasks, MessagePassing, edge_bias
 from grape_dgl.nn.reached import Reached
+from grape_dgl.sparse import Rows
 
 LEAST_SHARE = 0.01
 """Where less of a softmax stays than this, subtraction would lose digits: the receiver is computed anew."""
@@ -56,12 +57,12 @@ class RelationPass:
 
 def affected_edges(graph: GeneGraph, conditions: Sequence[Sequence[int]], layers: int) -> Float[Tensor, " conditions"]:
     """Edges that the incremental pass computes for each condition; a full pass computes ``edges * layers``."""
-    hears = graph.hears
-    degree = hears.start.diff().float()
+    start, heard = graph.hears.start.cpu(), graph.hears.column.cpu()  # not every device has sparse matrices
+    hears, degree = Rows(start, heard, edge=heard, columns=len(start) - 1), start.diff().float()
     reached = degree.new_zeros(len(degree), len(conditions))
     for column, targets in enumerate(conditions):
         reached[list(targets), column] = 1
-    matrix, work = hears.matrix(degree.new_ones(len(hears.column))), 2 * (degree @ reached)
+    matrix, work = hears.matrix(degree.new_ones(len(heard))), 2 * (degree @ reached)
     for _ in range(layers - 1):
         reached = (matrix @ reached).clamp_(max=1)
         work += 2 * (degree @ reached)  # corrected receivers, and changed receivers computed anew

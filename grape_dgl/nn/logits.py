@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from grape_dgl.engine import Edges, exact
 
@@ -46,6 +47,7 @@ class _Logits(torch.autograd.Function):
         return torch.cat(blocks)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         source, target, attn, src, dst = ctx.saved_tensors
         heads, width = attn.shape

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from grape_dgl.config import StructureConfig
 from grape_dgl.engine import Engine, simple_graph, weighted_sum
 from grape_dgl.graph.hetero import Pairs, Prior
-from grape_dgl.graph.search import Search
+from grape_dgl.graph.search import LEAST, Search
 from grape_dgl.graph.similarity import (
     FLOOR,
     average_pairs,
@@ -119,8 +119,9 @@ class StructureLearner(nn.Module):
         return float(self.thresholds[self._place(member)])
 
     def searched(self) -> dict[str, int]:
-        """Searches so far, where the genes are many enough to count: by few directions, and over all pairs."""
-        kinds = {"by the bound": "bounded", "of all pairs": "plain"}
+        """Searches so far, where the genes are many enough to count: by few directions, over all pairs, and those over
+        all pairs for a new threshold."""
+        kinds = {"by the bound": "bounded", "of all pairs": "plain", "for a threshold": "thresholds"}
         return {kind: sum(getattr(one, name) for one in self.searches.values()) for kind, name in kinds.items()}
 
     def _place(self, member: str) -> int:
@@ -129,6 +130,7 @@ class StructureLearner(nn.Module):
     def _refresh(self, member: str, u: Tensor, allowed: Tensor) -> None:
         if self.config.degree is not None:
             self.thresholds[self._place(member)] = degree_threshold(u, self.config.degree, allowed)
+            self.searches[member].thresholds += len(u) >= LEAST
 
     def _wanted(self, allowed: Tensor) -> float:
         """Edges among the ``allowed`` genes at the target degree; no limit where the sparsity is a threshold."""
@@ -154,7 +156,7 @@ class StructureLearner(nn.Module):
             "search": self.searches[member],
         }
         found = find_pairs(u, self.epsilon(member), self.engine, **limits)
-        if self.training and len(found) > OUTGROWN * self._wanted(allowed):
+        if self.training and len(found) > OUTGROWN * self._wanted(allowed) + min_neighbours * len(u):
             self._refresh(member, u, allowed)
             found = find_pairs(u, self.epsilon(member), self.engine, **limits)
         return found

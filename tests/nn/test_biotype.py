@@ -14,6 +14,7 @@ from torch import Tensor
 from grape_dgl.engine import Engine, bipartite
 from grape_dgl.graph.hetero import GeneGraph, Pairs, gene_graph
 from grape_dgl.graph.schema import BIOTYPE, HOMOGENEOUS
+from grape_dgl.nn import incremental
 from grape_dgl.nn.biotype import BiotypeAttention, GATv2, LayerMasks, MessagePassing, edge_bias
 from grape_dgl.nn.incremental import UnmaskedPass
 
@@ -165,11 +166,16 @@ def test_message_passing_without_biotypes_and_bias(engine: Engine) -> None:
     assert not torch.allclose(found, messages(graph, h[:, None])[:, 0])
 
 
+@pytest.mark.parametrize("least_share", [incremental.LEAST_SHARE, 2.0], ids=["corrected", "anew"])
 @pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("coding", TYPES.values(), ids=TYPES)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_incremental_pass_equals_dense_with_gradients(engine: Engine, coding: list[bool], biased: bool) -> None:
-    """Also the unmasked condition, two genes, an isolated gene, and one gene named twice."""
+def test_incremental_pass_equals_dense_with_gradients(
+    engine: Engine, coding: list[bool], biased: bool, least_share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the unmasked condition, two genes, an isolated gene, and one gene named twice; with every receiver computed
+    anew too, as those of whose softmax hardly anything stays."""
+    monkeypatch.setattr(incremental, "LEAST_SHARE", least_share)
     conditions: list[list[int]] = [[], [0], [1, 2], [7], [6, 6], [0, 1, 2, 3, 4, 5, 6, 7]]
     value = torch.tensor([0.9, 0.5, 0.3, 0.8, 0.2, 0.001, 0.6], dtype=torch.float64).requires_grad_()
     graph = some_graph(engine, coding, value)
