@@ -106,8 +106,8 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
             "loss differs": lambda row: "{median:.0e}".format(**row["relative_difference"]["loss"]),
             "gradients differ": lambda row: orders(row["relative_difference"]["gradients"]),
-            "without kinks": lambda row: orders(row["without_kinks"]["gradients"]),
-            "in float64": lambda row: "{gradients:.0e}".format(**row["float64"]),
+            "without kinks": lambda row: orders(row["without_kinks"]["gradients"]) if "without_kinks" in row else "-",
+            "in float64": lambda row: "{gradients:.0e}".format(**row["float64"]) if "float64" in row else "-",
         },
     ),
     "prediction": lambda: (
@@ -159,7 +159,7 @@ TABLES: dict[str, Callable[[], tuple[list[Row], Columns]]] = {
             "peak memory, MB": lambda row: f"{row['peak_memory_mb']:.0f}",
             "searches by the bound": lambda row: str(row["training"]["searches"]["by the bound"]),
             "of all pairs": lambda row: str(row["training"]["searches"]["of all pairs"]),
-            "for a threshold": lambda row: str(row["training"]["searches"]["for a threshold"]),
+            "for a threshold": lambda row: str(row["training"]["searches"].get("for a threshold", "-")),
         },
     ),
     "phases": lambda: (
