@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import platform
 from collections import Counter
@@ -34,14 +35,16 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
-from grape_dgl.training.interruption import Interruption
-from grape_dgl.writing import replacing, write_beside, write_json, write_text
+from grape_dgl.training.interruption import PROGRESS, Interruption
+from grape_dgl.training.progress import Progress, read_progress
+from grape_dgl.training.weights import load_weights
+from grape_dgl.writing import only_one, replacing, write_beside, write_json, write_text
 
 log = logging.getLogger("grape_dgl")
 
 ARTEFACTS = ("config.toml", "split.json", "model", "log.csv", "log-[0-9]*.csv", "graph.tsv.gz", "nodes.tsv",
-             "predictions.h5ad", "metrics.csv", "metrics.json")  # fmt: skip
-"""What a training writes."""
+             "predictions.h5ad", "metrics.csv", "metrics.json", PROGRESS)  # fmt: skip
+"""What a training writes"""
 NAMED = 20
 """DE genes kept with each condition, for figures."""
 
@@ -58,19 +61,28 @@ def train(
     cache: Path | None = None,
     progress: bool = False,
     force: bool = False,
+    resume: bool = False,
 ) -> Run:
     """Train GRAPE on ``screen``, score it on the test conditions beside baselines, and write the folder ``out``.
 
     ``split`` defaults to the one that ``config`` describes, ``control`` to the halves that its seed draws; ``graph`` is
     an edge table that replaces the prior graph; ``priors`` are further members of M (Eq. 5); ``cache`` keeps encoded
     features. Ctrl-C ends the training after the epoch in hand and the run is written all the same. A run that is in
-    ``out`` is replaced with ``force`` only, and stays where the training fails.
+    ``out`` is replaced with ``force`` only, and stays where the training fails. Where the loss is not a number, the run
+    is written as of the best epoch before, and a ModelError says so.
+
+    With ``resume``, a training that was stopped goes on after its last epoch, and ends with the weights that it would
+    have had; screen, settings, split and priors must be those that it began with. Where there is none, one begins.
     """
-    from grape_dgl.training.fit import fit  # brings lightning, which takes seconds
+    from grape_dgl.training.fit import FitFiles, fit  # brings lightning, which takes seconds
 
     config = Config() if config is None else config
     out = Path(out)
-    if not force and (out / "config.toml").exists():
+    if resume and (out / "metrics.json").exists() and not (out / PROGRESS).exists():
+        log.info("the run in '%s' is finished", out)
+        return Run.load(out)
+    before = read_progress(out / PROGRESS) if resume else None
+    if before is None and not force and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
     lap, phases, searches, epochs = Laps(), Counter[str](), Counter[str](), 0
     device = resolve_device(config.training.device)
@@ -88,19 +100,33 @@ def train(
     lap("features")
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     inputs = gene_inputs(screen.genes, features, priors, given)
-    with replacing(out, ARTEFACTS, complete=out / "model" / "model.json"), Interruption() as interruption:
+    started_with = digests(config, split, control, screen, inputs)
+    if before is not None:
+        same_start(before, started_with, out)
+    complete = out / "model" / "model.json"
+    with (
+        only_one(out),
+        replacing(out, ARTEFACTS, complete, begun=out / PROGRESS, go_on=before is not None),
+        Interruption() as interruption,
+    ):
         write_text(out / "config.toml", config.to_toml())
         split.to_json(out / "split.json")
         members: list[GRAPE] = []
         for number in range(config.training.ensemble):
             member = new_model(config, inputs, screen.genes.measured, engine, device, seed + number)
-            align(member, inputs.to(device), config.alignment, seed + number)
-            lap("align")
+            if before is not None and number < before.member:
+                load_weights(member, weights_path(out, number))
+                members.append(member)
+                continue
+            if before is None or number > before.member:
+                align(member, inputs.to(device), config.alignment, seed + number)
+                lap("align")
             if members and interruption.received:
                 break
+            log_file = out / (f"log-{number}.csv" if number else "log.csv")
+            files = FitFiles(weights_path(out, number), log_file, out / PROGRESS, number, started_with)
             result = fit(
-                member, inputs, screen, control, split.train, split.val, seed=seed + number, device=device,
-                weights=weights_path(out, number), log_file=out / (f"log-{number}.csv" if number else "log.csv"),
+                member, inputs, screen, control, split.train, split.val, files, seed=seed + number, device=device,
                 progress=progress, interruption=interruption,
             )  # fmt: skip
             lap("train")
@@ -118,7 +144,7 @@ def train(
                 conditions={name: part for part in PARTS for name in getattr(split, part)},
             )
             run.save(out)
-            if interruption.received:
+            if interruption.received or result.diverged:
                 break
 
     predictions = observed_beside(run.predict(split.test), screen, control)
@@ -143,6 +169,7 @@ def train(
         "variation": differ,
         "graph": facts,
         "interrupted": interruption.received,
+        "diverged": result.diverged or None,
         "seconds": {name: round(value, 2) for name, value in {**lap.seconds, "total": lap.total}.items()},
         "training": {
             "epochs": epochs,
@@ -154,7 +181,41 @@ def train(
         "data": dict(screen.notes),
     }
     write_json(out / "metrics.json", report)
+    if not interruption.received:
+        (out / PROGRESS).unlink(missing_ok=True)
+    if result.diverged:
+        raise ModelError(f"{result.diverged}; '{out}' has the run as of its best epoch before, {result.best_epoch}")
     return run
+
+
+def same_start(before: Progress, now: Mapping[str, str], out: Path) -> None:
+    """ModelError where the training in ``out`` began with anything else."""
+    if differ := [name for name in now if before.started_with.get(name) != now[name]]:
+        raise ModelError(
+            f"the training in '{out}' began with other {' and other '.join(differ)}; give the same to go on with it, "
+            "or train anew in another folder"
+        )
+
+
+def digests(config: Config, split: Split, control: ControlHalves, screen: Screen, inputs: GeneInputs) -> dict[str, str]:
+    """Of all that decides a training, by name."""
+    expression = screen.expression
+    tensors = [*inputs.values.values(), *inputs.present.values(), inputs.coding]
+    graphs = [*(prior.pairs for prior in inputs.priors), *([] if inputs.given is None else [inputs.given])]
+    tensors += [part for pairs in graphs for part in (pairs.first, pairs.second, pairs.value)]
+    parts: dict[str, list[Any]] = {
+        "settings": [config.to_toml().encode()],
+        "split": [repr([getattr(split, part) for part in PARTS]).encode(), control.model, control.reference],
+        "cells": [expression.data, expression.indices, expression.indptr, repr(list(screen.conditions)).encode()],
+        "knowledge of genes": [" ".join(screen.genes.symbol).encode(), *(tensor.numpy() for tensor in tensors)],
+    }
+    found = {}
+    for name, values in parts.items():
+        digest = hashlib.sha256()
+        for value in values:
+            digest.update(value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes())
+        found[name] = digest.hexdigest()
+    return found
 
 
 def new_model(config: Config, genes: GeneInputs, measured: int, engine: Any, device: str, seed: int) -> GRAPE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import runpy
 import shutil
@@ -29,6 +30,8 @@ from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import train, variation
 from grape_dgl.run import Run, warn_of_sameness
+from grape_dgl.training import fit as fit_module
+from grape_dgl.training.fit import Fit
 
 DEMO = "demo:genes=80,conditions=14,cells=700"
 SMALL = [
@@ -103,6 +106,27 @@ def test_predictions_file(folder: Path, screen: Screen) -> None:
         np.testing.assert_allclose(found.layers["reference"][row], apart, rtol=1e-5, atol=1e-6)
         wanted = found.layers["change"][row] + screen.control_mean(half, name)
         np.testing.assert_allclose(found.X[row], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_is_not_a_number_leaves_the_run_as_of_the_epoch_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real, loss = Fit.on_train_epoch_end, fit_module.structure_loss
+
+    def broken(self: Fit) -> None:
+        real(self)
+        monkeypatch.setattr(fit_module, "structure_loss", lambda structure: math.nan * loss(structure))
+
+    monkeypatch.setattr(Fit, "on_train_epoch_end", broken)
+    out = tmp_path / "run"
+    assert main(["train", DEMO, "--out", str(out), *FLAGS]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: the loss is nan in epoch 1, step 0; ") and f"'{out}' has the run as of" in said
+    assert {path.name for path in out.iterdir()} == ARTEFACTS
+    report = json.loads((out / "metrics.json").read_text())
+    assert report["training"]["epochs"] == 1 and report["diverged"].startswith("the loss is nan in epoch 1")
+    run = Run.load(out)
+    assert np.isfinite(run.predict([str(run.genes.symbol[0])]).change).all()
 
 
 def test_metrics_files(folder: Path) -> None:

@@ -21,6 +21,8 @@ from grape_dgl.cli.options import (
     resolve_config,
     split_file,
 )
+from grape_dgl.errors import GrapeError
+from grape_dgl.training.interruption import PROGRESS
 
 log = logging.getLogger("grape_dgl")
 
@@ -33,6 +35,8 @@ SHOWN = ("rmse", "dac_nonzero", "pcc_delta", "pcc_delta_de20", "dac", "pcc_delta
 @click.option("--graph", type=click.Path(path_type=Path), metavar="TSV",
               help="Edge table (as build-graph writes it) that replaces the prior graph.")  # fmt: skip
 @prior_option
+@click.option("--resume", is_flag=True,
+              help="Go on after the last epoch of a training that was stopped in --out.")  # fmt: skip
 @click.option("--profile", is_flag=True, help="Say on stderr where the time went.")
 @output_options(required=True, help="Run folder to write.")
 @json_option
@@ -43,13 +47,15 @@ def command(
     graph: Path | None,
     prior: tuple[str, ...],
     profile: bool,
+    resume: bool,
     **options: Any,
 ) -> None:
     """Train GRAPE on DATA and score it on held-out conditions beside control, mean and linear.
 
     Writes the run folder: config.toml, split.json, model/, log.csv, graph.tsv.gz, nodes.tsv, predictions.h5ad,
     metrics.csv and metrics.json. Ctrl-C ends the training after the epoch in hand, writes the run all the same, and
-    exits with 130.
+    exits with 130. However it was stopped, the same command with --resume goes on after the last epoch, and ends with
+    the weights that it would have had.
 
     \b
     Examples:
@@ -57,7 +63,9 @@ def command(
       grape-dgl train screen.h5ad --annotation genes.tsv.gz --sequences promoters.fa --out runs/one
       grape-dgl train adamson --split single --seed 1 --set structure.hops=2 --out runs/adamson
     """
-    check_output(out, force)
+    if (out / PROGRESS).exists() and not (force or resume):
+        raise GrapeError(f"'{out}' holds a training that was stopped; go on with --resume, or begin anew with --force")
+    check_output(out, force or resume)
     config = resolve_config(**options)
     screen = load_screen(**options)
 
@@ -76,12 +84,14 @@ def command(
     train(
         screen, out, config, split, graph=graph, priors=load_priors(prior, screen, config.training.seed),
         cache=feature_cache(options["cache"]), progress=shown, force=force,
+        resume=resume,
     )  # fmt: skip
     report = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     if profile:
         click.echo(profile_table(report), err=True)
     click.echo(json.dumps(report, indent=1) if as_json else score_table(report))
     if report["interrupted"]:
+        log.warning("the training was stopped before its end; the same command with --resume goes on")
         raise click.exceptions.Exit(130)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +30,9 @@ from grape_dgl.training.cells import CellBatch, CellBatches
 from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import probe
+from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
 from grape_dgl.training.weights import load_weights, save_weights
+from grape_dgl.writing import write_text
 
 log = logging.getLogger("grape_dgl")
 
@@ -46,6 +47,8 @@ class FitResult:
     interrupted: bool
     seconds: float
     history: list[dict[str, float]] = field(default_factory=list)
+    diverged: str = ""
+    """Why it ended, where it was because the loss was not a number"""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase of all epochs; on a GPU, whose work runs behind, the phase that waits for it counts it"""
 
@@ -57,6 +60,25 @@ class FitResult:
         longest = sorted(self.phases.items(), key=lambda item: -item[1])[:4]
         spent = ", ".join(f"{phase} {100 * value / whole:.0f} %" for phase, value in longest)
         return f"{self.epochs} epochs in {self.seconds:.0f} s ({spent}), best {best}{score}"
+
+
+class Diverged(ModelError):
+    """The loss is not a number."""
+
+
+@dataclass(frozen=True)
+class FitFiles:
+    """What the training of a member of an ensemble writes."""
+
+    weights: Path
+    """Of the best epoch (safetensors)"""
+    log: Path
+    """CSV, a row per epoch"""
+    progress: Path
+    """From which a training goes on that was stopped (``training.progress``)"""
+    member: int = 0
+    started_with: Mapping[str, str] = field(default_factory=dict)
+    """As in ``Progress``"""
 
 
 class Fit(L.LightningModule):
@@ -87,7 +109,7 @@ class Fit(L.LightningModule):
         regulariser = structure_loss(structure)
         loss = mse + direction + self.settings.structure.regulariser * regulariser  # Eq. 17-18
         if not torch.isfinite(loss):
-            raise ModelError(
+            raise Diverged(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, step {batch_idx}; "
                 "try a smaller training.lr, or check the expression for extreme values"
             )
@@ -137,46 +159,60 @@ class Fit(L.LightningModule):
 
 
 class _Keeper(Checkpoint):
-    """Writes the log after every epoch and the weights after every best one.
+    """Writes log and progress after every epoch, the weights after every best one, and starts from the progress.
 
     A ``Checkpoint``, since Lightning calls these after the module has logged its validation score.
     """
 
-    def __init__(self, log_file: Path, weights: Path, checked: Perturbations | None) -> None:
-        self.log_file, self.weights, self.checked = log_file, weights, checked
+    def __init__(self, files: FitFiles, checked: Perturbations | None) -> None:
+        self.files, self.checked = files, checked
         self.history: list[dict[str, float]] = []
         self.best, self.best_epoch, self.best_penalty = math.inf, -1, math.nan
         self._started = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.monotonic()
         module = cast(Fit, pl_module)
         module.lap("start")
-        score = module.settle()
-        module.lap("read-out and validation")
-        if score is not None:  # no epoch need be worse than the start
+        before = read_progress(self.files.progress)
+        if before is not None and before.member == self.files.member:
+            self._go_on(trainer, module)
+        elif (score := module.settle()) is not None:  # no epoch need be worse than the start
             self._keep(module, float(score), epoch=-1)
-            for stopper in trainer.early_stopping_callbacks:
-                stopper.best_score = torch.tensor(self.best)
+        self._started = time.monotonic() - (self.history[-1]["seconds"] if self.history else 0.0)
+        for stopper in trainer.early_stopping_callbacks:
+            stopper.best_score = torch.tensor(self.best)
+            stopper.wait_count = len(self.history) - 1 - self.best_epoch
+            trainer.should_stop = stopper.wait_count >= stopper.patience
+        module.lap("read-out and validation")
+
+    def _go_on(self, trainer: L.Trainer, module: Fit) -> None:
+        found = restore(self.files.progress, module.model, trainer.optimizers[0])
+        self.history = found.history
+        self.best, self.best_epoch, self.best_penalty = found.best, found.best_epoch, found.best_penalty
+        done: Any = trainer.fit_loop.epoch_progress.current
+        done.ready = done.started = done.processed = done.completed = found.epochs
+        cast(Any, trainer.train_dataloader).dataset.epoch = found.epochs
+        log.info("going on after epoch %d", found.epochs - 1)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        names = ("loss", "mse", "direction", "structure", "edges", "val_rmse")
+        module, names = cast(Fit, pl_module), ("loss", "mse", "direction", "structure", "edges", "val_rmse")
         row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         row = {"epoch": float(trainer.current_epoch), **row, "seconds": time.monotonic() - self._started}
         self.history.append(row)
-        with self.log_file.open("a", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row))
-            if stream.tell() == 0:
-                writer.writeheader()
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
         score = row["val_rmse"] if self.checked is not None else -float(trainer.current_epoch)
         if score < self.best:
-            self._keep(cast(Fit, pl_module), score, trainer.current_epoch)
-        cast(Fit, pl_module).lap("log and weights")
+            self._keep(module, score, trainer.current_epoch)
+        lines = [",".join(row), *(",".join(f"{value:.6g}" for value in one.values()) for one in self.history)]
+        write_text(self.files.log, "\n".join([*lines, ""]))
+        progress = Progress(
+            self.files.member, self.history, self.best, self.best_epoch, self.best_penalty, self.files.started_with
+        )
+        write_progress(self.files.progress, progress, module.model, trainer.optimizers[0])
+        module.lap("log and weights")
 
     def _keep(self, module: Fit, score: float, epoch: int) -> None:
         self.best, self.best_epoch, self.best_penalty = score, epoch, module.penalty
-        save_weights(module.model, self.weights)
+        save_weights(module.model, self.files.weights)
 
 
 class _Bar(Callback):
@@ -193,7 +229,7 @@ class _Bar(Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         shown = {name: trainer.callback_metrics.get(name) for name in ("loss", "val_rmse")}
         self._bar.set_postfix({name: f"{float(value):.4f}" for name, value in shown.items() if value is not None})
-        self._bar.update()
+        self._bar.update(trainer.current_epoch + 1 - self._bar.n)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._bar.close()
@@ -231,9 +267,8 @@ def fit(
     control: ControlHalves,
     train: Sequence[str],
     validation: Sequence[str],
+    files: FitFiles,
     *,
-    weights: Path,
-    log_file: Path,
     seed: int,
     device: str = "cpu",
     progress: bool = False,
@@ -245,8 +280,9 @@ def fit(
     condition does beyond it; this start counts as epoch -1 in the choice of the best. A read-out that is solved (see
     ``probe``) is solved once more at the end, on the conditions of ``train`` and ``validation`` together.
 
-    Without validation conditions every epoch runs and the last one counts. ``weights`` (safetensors) is replaced at
-    each best epoch; ``log_file`` (CSV) gains a row per epoch. An ``interruption`` ends it after the epoch in hand.
+    Without validation conditions every epoch runs and the last one counts. Where the file of the progress is of this
+    member, the training goes on from there. An ``interruption`` ends it after the epoch in hand. A loss that is not a
+    number ends it after the epoch before; in the first one that is a ModelError.
     """
     config, t = model.config, model.config.training
     place = torch.device(device)
@@ -255,7 +291,7 @@ def fit(
     checked = Perturbations(screen, validation, control, place) if validation else None
     with torch.no_grad():  # the read-out starts at the mean change of the training conditions
         model.readout.bias.copy_(trained.change.mean(dim=0))
-    keeper = _Keeper(log_file, weights, checked)
+    keeper = _Keeper(files, checked)
     interruption = Interruption() if interruption is None else interruption
     callbacks: list[Callback] = [keeper, _Stopper(interruption)]
     if checked is not None and t.patience:
@@ -271,15 +307,22 @@ def fit(
             max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
             logger=False, enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
-        batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
         module = Fit(model, genes, trained, checked, config)
-        trainer.fit(module, DataLoader(batches, batch_size=None))
+        batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
+        try:
+            trainer.fit(module, DataLoader(batches, batch_size=None))
+        except Diverged as error:
+            if not keeper.history:
+                raise
+            diverged = str(error)
+        else:
+            diverged = ""
     model.to(place)  # Lightning leaves it on the CPU
-    load_weights(model, weights)
+    load_weights(model, files.weights)
     if t.readout == "ridge" and checked is not None:
         both = Perturbations(screen, [*train, *validation], control, place)
         probe(model, genes, both, penalty=keeper.best_penalty)
-        save_weights(model, weights)
+        save_weights(model, files.weights)
     return FitResult(
         epochs=len(keeper.history),
         best_epoch=keeper.best_epoch,
@@ -287,5 +330,6 @@ def fit(
         interrupted=interruption.received,
         seconds=time.monotonic() - started,
         history=keeper.history,
+        diverged=diverged,
         phases=module.lap.seconds,
     )

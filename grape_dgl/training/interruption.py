@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM during a training: the first ends it after the epoch in hand, a second one at once."""
+"""Ctrl-C and SIGTERM during a training: the first ends it after the epoch in hand, a second one at once.
+
+However it ends, ``PROGRESS`` is in its folder until it is finished, and it can go on (``training.progress``).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 
 log = logging.getLogger("grape_dgl")
 
+PROGRESS = "progress.safetensors"
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -25,9 +25,10 @@ from grape_dgl.engine import Engine
 from grape_dgl.errors import ModelError
 from grape_dgl.losses import structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
+from grape_dgl.training import fit as fit_module
 from grape_dgl.training.align import align
 from grape_dgl.training.cells import CellBatch, CellBatches
-from grape_dgl.training.fit import Fit, FitResult, fit
+from grape_dgl.training.fit import Fit, FitFiles, FitResult, fit
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import PENALTIES, probe
 from grape_dgl.training.weights import load_weights, save_weights
@@ -58,13 +59,16 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def files(folder: Path) -> FitFiles:
+    return FitFiles(folder / "w.safetensors", folder / "log.csv", folder / "progress.safetensors")
+
+
 def run(
     folder: Path, screen: Screen, genes: GeneInputs, validation: tuple[str, ...] = VAL, seed: int = 0, **training: Any
 ) -> tuple[GRAPE, FitResult]:
     model = new(genes, training={"readout": "gradient"} | training, model={"dropout": 0.2})
     model.readout.weight.data.zero_()
-    files = {"weights": folder / "w.safetensors", "log_file": folder / "log.csv"}
-    return model, fit(model, genes, screen, screen.control_halves(0), TRAIN, validation, seed=seed, **files)
+    return model, fit(model, genes, screen, screen.control_halves(0), TRAIN, validation, files(folder), seed=seed)
 
 
 def test_cells_come_once_per_epoch_in_an_order_of_seed_and_epoch(screen: Screen) -> None:
@@ -206,8 +210,7 @@ def test_same_seed_same_numbers(
     found = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         model = small.model(engine, genes=genes, dtype=torch.float32, measured=60, **sizes)
-        files = {"weights": tmp_path / name, "log_file": tmp_path / f"{name}.csv"}
-        fit(model, genes, screen, screen.control_halves(0), TRAIN, (), seed=seed, **files)
+        fit(model, genes, screen, screen.control_halves(0), TRAIN, (), files(tmp_path / name), seed=seed)
         found.append(model.state_dict())
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
     assert any(not torch.equal(found[0][name], found[2][name]) for name in found[0])
@@ -217,9 +220,28 @@ def test_same_seed_same_numbers(
 def test_nan_names_epoch_and_step(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
     broken = dataclasses.replace(genes, values={m: x * math.nan for m, x in genes.values.items()})
     model = new(genes)
-    files = {"weights": tmp_path / "w.safetensors", "log_file": tmp_path / "log.csv"}
     with pytest.raises(ModelError, match=r"the loss is nan in epoch 0, step 0"):
-        fit(model, broken, screen, screen.control_halves(0), TRAIN, VAL, seed=0, **files)
+        fit(model, broken, screen, screen.control_halves(0), TRAIN, VAL, files(tmp_path), seed=0)
+
+
+def test_nan_after_an_epoch_leaves_the_best_one(
+    tmp_path: Path, screen: Screen, genes: GeneInputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the second step of the third epoch: as a training of two epochs ends."""
+    (tmp_path / "two").mkdir()
+    cells = {"cells_per_step": 60, "least_steps": 2}
+    wanted, _ = run(tmp_path / "two", screen, genes, validation=(), epochs=2, **cells)
+    steps = len(CellBatches(screen, TRAIN, 60, 0, 2))
+    real, calls = fit_module.structure_loss, Counter[str]()
+
+    def failing(structure: Any) -> torch.Tensor:
+        calls["all"] += 1
+        return real(structure) * (math.nan if calls["all"] == 2 * steps + 2 else 1.0)
+
+    monkeypatch.setattr(fit_module, "structure_loss", failing)
+    found, result = run(tmp_path, screen, genes, validation=(), epochs=4, **cells)
+    assert result.diverged.startswith("the loss is nan in epoch 2, step 1; ") and result.epochs == 2
+    assert all(torch.equal(value, found.state_dict()[name]) for name, value in wanted.state_dict().items())
 
 
 def test_training_sees_only_its_own_conditions(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:
