@@ -6,6 +6,7 @@ checked at every later use.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import h5py
 import pooch
@@ -25,6 +27,8 @@ log = logging.getLogger("grape_dgl")
 RETRIES = 3
 TIMEOUT = 60
 """Seconds without a byte before an attempt is given up."""
+LIMIT = 2**36
+"""Bytes that a server may send, and that an archive may hold, of one file."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -66,9 +70,8 @@ def fetch(url: str, target: Path, *, sha256: str | None = None, offline: bool = 
         source = pooch.Pooch(
             folder, base_url="", registry={target.stem: sha256}, urls={target.stem: url}, retry_if_failed=RETRIES
         )
-        transfer = pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20, timeout=TIMEOUT)
         try:
-            received = Path(source.fetch(target.stem, downloader=transfer))
+            received = Path(source.fetch(target.stem, downloader=_transfer))
         except requests.RequestException as error:
             raise DownloadError(
                 f"download failed after {RETRIES + 1} attempts: {error}; try again, or {by_hand}"
@@ -81,6 +84,24 @@ def fetch(url: str, target: Path, *, sha256: str | None = None, offline: bool = 
         _install(received, target, url)
     log.info("saved %s (SHA-256 %s)", target, target.with_suffix(".sha256").read_text(encoding="ascii").strip())
     return target
+
+
+class _Limited(io.FileIO):
+    """A file that takes no more than ``LIMIT`` bytes."""
+
+    def write(self, data: Any, /) -> int:
+        if self.tell() + len(data) > LIMIT:
+            raise DownloadError(
+                f"what comes for '{Path(str(self.name)).name}' is larger than {LIMIT:,} bytes and not used; look at "
+                "what the address or the archive holds"
+            )
+        return super().write(data)
+
+
+def _transfer(url: str, output_file: str, source: pooch.Pooch) -> None:
+    """As pooch downloads, up to ``LIMIT``."""
+    with _Limited(output_file, "w") as file:
+        pooch.HTTPDownloader(progressbar=True, chunk_size=1 << 20, timeout=TIMEOUT)(url, file, source)
 
 
 def _install(received: Path, target: Path, url: str) -> None:
@@ -128,7 +149,7 @@ def _unpack(archive: Path, target: Path) -> None:
                     f"zip archive '{archive.name}' holds {len(wanted)} .h5ad files "
                     f"({', '.join(wanted or names)[:200]}); expected one"
                 )
-            with content.open(wanted[0]) as member, target.open("wb") as file:
+            with content.open(wanted[0]) as member, _Limited(target, "w") as file:
                 shutil.copyfileobj(member, file, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise DownloadError(f"zip archive '{archive.name}' is damaged ({error}); delete it and try again") from error
@@ -136,7 +157,7 @@ def _unpack(archive: Path, target: Path) -> None:
 
 def _leaves_folder(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
-    return path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
+    return path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1])
 
 
 def _umask() -> int:

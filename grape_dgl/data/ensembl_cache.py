@@ -111,12 +111,13 @@ class Cache:
         self._open()
 
 
+KEY = "server = ? AND species = ? AND release = ? AND kind = ?"
+
+
 def _select(key: tuple[object, ...], names: Sequence[str], database: sqlite3.Connection) -> dict[str, Any]:
     """Name -> answer; sqlite3.DatabaseError where an answer is no longer what was written."""
-    query = (
-        "SELECT name, answer FROM answers WHERE server = ? AND species = ? AND release = ? AND kind = ? "
-        f"AND name IN ({','.join('?' * len(names))})"
-    )
+    marks = ",".join("?" * len(names))
+    query = f"SELECT name, answer FROM answers WHERE {KEY} AND name IN ({marks})"  # noqa: S608 - nothing of the user
     try:
         return {name: json.loads(zlib.decompress(answer)) for name, answer in database.execute(query, (*key, *names))}
     except (zlib.error, ValueError, TypeError) as error:

@@ -19,6 +19,8 @@ DENSE_ROWS = 4096
 """Rows of a dense matrix that are made sparse at once."""
 LOG1P_LIMIT = 25.0
 """log1p of 7e10: no logarithm of a count is larger."""
+LARGEST = 7e10
+"""Nor is any count."""
 
 
 def pick_matrix(adata: ad.AnnData, layer: str | None) -> tuple[Any, pd.DataFrame]:
@@ -50,6 +52,11 @@ def to_csr(matrix: Any, rows: np.ndarray) -> sp.csr_matrix:
     if matrix.dtype.kind not in "biuf":
         raise DataError(f"the expression matrix holds {matrix.dtype}; expected numbers")
     if sp.issparse(matrix):
+        if matrix.format in ("csr", "csc"):
+            try:
+                matrix.check_format(full_check=True)
+            except ValueError as error:
+                raise DataError(f"the sparse expression matrix is damaged: {error}; write the file again") from error
         result = sp.csr_matrix(sp.csr_matrix(matrix)[rows], dtype=np.float32)
     else:
         starts = range(0, max(len(rows), 1), DENSE_ROWS)
@@ -61,7 +68,7 @@ def to_csr(matrix: Any, rows: np.ndarray) -> sp.csr_matrix:
 
 
 def check_values(expression: sp.csr_matrix) -> None:
-    """Raise DataError for NaN, infinite or negative values, with their number."""
+    """Raise DataError for NaN, infinite, negative or absurdly large values, with their number."""
     values = expression.data
     bad = int(np.count_nonzero(~np.isfinite(values)))
     if bad:
@@ -71,6 +78,11 @@ def check_values(expression: sp.csr_matrix) -> None:
         raise DataError(
             f"the expression matrix has {negative:,} negative values (scaled data?); expected counts or log1p values, "
             "perhaps in another layer (--layer NAME or --layer raw)"
+        )
+    if large := int(np.count_nonzero(values > LARGEST)):
+        raise DataError(
+            f"the expression matrix has {large:,} values above {LARGEST:g} (largest {values.max():g}); expected counts "
+            "or log1p values"
         )
 
 

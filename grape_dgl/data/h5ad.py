@@ -30,5 +30,7 @@ def open_h5ad(path: Path) -> ad.AnnData:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # duplicated names are handled, and old file formats are read all the same
             return ad.read_h5ad(path)
-    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # anndata and h5py raise anything where a file is damaged
         raise DataError(f"'{path}' cannot be read as .h5ad: {' '.join(str(error).split())[:200]}") from error

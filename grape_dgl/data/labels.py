@@ -150,6 +150,8 @@ def read_guide_map(path: Path | str) -> dict[str, str]:
         pairs = table[[guides[0], targets[0]]]
     else:
         pairs = columns.read_table(Path(path), "guide map", header=False).iloc[:, :2]
+    if pairs.shape[1] < 2:
+        raise DataError(f"guide map '{path}' has one column; expected a guide and its target in each row")
     result: dict[str, str] = {}
     for guide, target in pairs.itertuples(index=False):
         guide, target = guide.strip(), target.strip()

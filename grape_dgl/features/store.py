@@ -124,7 +124,8 @@ def encode_all(inputs: Sequence[str], encoder: Encoder, cache: Path | None, labe
             store = store if store and _kept(store, new) else None
             shown.update(len(batch))
     empty = np.zeros(encoder.dim)
-    return np.array([rows[key] if text else empty for key, text in zip(keys, inputs, strict=True)], np.float32)
+    found = [rows[key] if text else empty for key, text in zip(keys, inputs, strict=True)]
+    return np.array(found, np.float32).reshape(len(inputs), encoder.dim)
 
 
 def _store(folder: Path, encoder: Encoder) -> Store | None:

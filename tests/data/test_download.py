@@ -101,6 +101,19 @@ def test_damaged_zip_is_refused(server: Server, body: bytes, tmp_path: Path) -> 
     assert left_over(tmp_path) == []
 
 
+@pytest.mark.parametrize("packed", [False, True], ids=["sent", "unpacked"])
+def test_what_is_too_large_is_not_kept(
+    server: Server, tmp_path: Path, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archive is small, and what it holds is not."""
+    monkeypatch.setattr(download, "LIMIT", 100_000)
+    content = b"\x89HDF\r\n\x1a\n" + bytes(200_000)
+    server.will_send(zipped(**{"a.h5ad": content}) if packed else content)
+    with pytest.raises(DownloadError, match="larger than 100,000 bytes"):
+        download.fetch(server.url, tmp_path / "a.h5ad")
+    assert left_over(tmp_path) == []
+
+
 def test_interrupted_transfer_is_tried_again(server: Server, body: bytes, tmp_path: Path) -> None:
     server.will_send(body[:100], announced=len(body))
     server.will_send(body)
