@@ -82,7 +82,7 @@ def train(
         log.info("the run in '%s' is finished", out)
         return Run.load(out)
     before = read_progress(out / PROGRESS) if resume else None
-    if before is None and not force and (out / "config.toml").exists():
+    if not (force or resume) and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
     lap, phases, searches, epochs = Laps(), Counter[str](), Counter[str](), 0
     device = resolve_device(config.training.device)

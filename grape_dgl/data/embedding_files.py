@@ -78,6 +78,8 @@ def _read_text(path: Path, key: str) -> Table:
     header = list(table.header)
     if not isinstance(frame.index, pd.RangeIndex):  # as R writes it: no header above the names of the rows
         frame, header = table.read({}).reset_index(), ["", *header]
+    if frame.shape[1] != len(header):
+        raise DataError(f"the embeddings '{path}' have {len(header)} column names and rows of {frame.shape[1]} values")
     return _of_frame(path, frame.set_axis(header, axis=1))
 
 

@@ -25,6 +25,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from grape_dgl.data.conditions import CONTROL, parse_condition
+from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import DataError
 from grape_dgl.writing import write_beside
@@ -138,11 +139,7 @@ class Predictions:
         path = Path(path)
         if not path.is_file():
             raise DataError(f"there is no file '{path}'; expected a predictions.h5ad as 'grape-dgl train' writes it")
-        try:
-            data = ad.read_h5ad(path)
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"'{path}' is no .h5ad file that anndata can read: {error}") from error
-        return cls.from_anndata(data, str(path))
+        return cls.from_anndata(open_h5ad(path), str(path))
 
     @classmethod
     def from_anndata(cls, data: ad.AnnData, name: str = "predictions") -> Predictions:

@@ -200,6 +200,9 @@ FILES: dict[str, Broken] = {
     ),
     "embeddings: NaN": beside("--embeddings", "e.csv", "gene,a,b\nG1,nan,1\n", prefix="mine="),
     "embeddings: words": beside("--embeddings", "e.csv", "gene,a,b\nG1,x,y\n", prefix="mine="),
+    "embeddings: rows of more values than names": beside(
+        "--embeddings", "e.csv", "gene,a\nG1,1,2,3,4\nG2,1,2,3,4\n", prefix="mine="
+    ),
     "embeddings: broken rows": beside("--embeddings", "e.csv", "gene,a,b\nG1,1\nG2,1,2,3\n", prefix="mine="),
     "guide map: one column": beside("--guide-map", "m.tsv", "G1\n"),
     "obs table: other cells": beside("--obs", "o.tsv", "barcode\tcondition\nother1\tG1\n"),
