@@ -82,7 +82,8 @@ def readers(folder: Path) -> dict[str, Reader]:
         for n, name in enumerate(GENES)
     )
     links = "protein1 protein2 combined_score\n9606.G1 9606.G2 900\n9606.G2 9606.G3 500\n"
-    suite = 'name = "one"\nsplits = ["condition"]\nseeds = 2\n[[data]]\nname = "demo"\npath = "demo"\n[[model]]\nname = "mean"\n'
+    suite = 'name = "one"\nsplits = ["condition"]\nseeds = 2\n[[data]]\nname = "demo"\npath = "demo"\n'
+    suite += '[[model]]\nname = "mean"\n'
     plain, settings = Annotation.from_files, Config().to_toml()
     number = (b"nan", b"inf", b"-1", b"1e999", b"0", b"99999999999999999999", b"")
     text = (b"\t", b"\n", b"\r", b",", b'"', b"\x00", b"\xff", b"\xef\xbb\xbf", *number)
