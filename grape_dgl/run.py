@@ -33,7 +33,7 @@ from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Change, Ensemble, ready
-from grape_dgl.training.weights import load_weights
+from grape_dgl.training.weights import load_weights, write_tensors
 from grape_dgl.writing import write_beside, write_json
 
 log = logging.getLogger("grape_dgl")
@@ -117,7 +117,7 @@ class Run:
             "priors": {prior.name: dict(prior.source) for prior in inputs.priors},
             "conditions": dict(self.conditions),
         }
-        write_beside(model / "inputs.safetensors", lambda path: save_file(tensors, path))
+        write_tensors(model / "inputs.safetensors", lambda path: save_file(tensors, path))
         write_beside(folder / "nodes.tsv", lambda path: self.genes.to_frame().to_csv(path, sep="\t", index=False))
         write_json(model / "model.json", description)
 

@@ -114,5 +114,7 @@ def replacing(
             move_back()
             if made:
                 folder.rmdir()
+        elif aside.exists() and not any(aside.iterdir()):
+            aside.rmdir()
         raise
     shutil.rmtree(aside, ignore_errors=True)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from grape_dgl.errors import ModelError
-from grape_dgl.writing import write_beside
+from grape_dgl.training.weights import write_tensors
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def write_progress(path: Path, progress: Progress, model: nn.Module, optimizer: 
     for number, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value.clone() for name, value in state.items()}
     facts = {"progress": json.dumps(asdict(progress))}
-    write_beside(path, lambda beside: save_file(tensors, beside, facts), durable=True)
+    write_tensors(path, lambda beside: save_file(tensors, beside, facts), durable=True)
 
 
 def read_progress(path: Path) -> Progress | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -12,9 +13,17 @@ from grape_dgl.errors import ModelError
 from grape_dgl.writing import write_beside
 
 
+def write_tensors(path: Path, write: Callable[[Path], object], durable: bool = False) -> None:
+    """:func:`write_beside` of safetensors, whose error on a full disk is no OSError; here it is a ModelError."""
+    try:
+        write_beside(path, write, durable)
+    except SafetensorError as error:
+        raise ModelError(f"cannot write '{path}': {error}") from error
+
+
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write all parameters and buffers of ``model``; modules that two relations share are stored once."""
-    write_beside(path, lambda beside: save_model(model, str(beside)))
+    write_tensors(path, lambda beside: save_model(model, str(beside)))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
