@@ -213,7 +213,7 @@ def digests(config: Config, split: Split, control: ControlHalves, screen: Screen
     for name, values in parts.items():
         digest = hashlib.sha256()
         for value in values:
-            digest.update(value if isinstance(value, bytes) else np.ascontiguousarray(value).tobytes())
+            digest.update(value if isinstance(value, bytes) else np.ascontiguousarray(value).data)
         found[name] = digest.hexdigest()
     return found
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from grape_dgl.data.conditions import JOIN
-from grape_dgl.data.text_files import reading
+from grape_dgl.data.text_files import reading, separator
 from grape_dgl.errors import DataError, did_you_mean
 
 CONDITION = (
@@ -180,10 +180,9 @@ def batch_codes(obs: pd.DataFrame, key: str | None) -> tuple[np.ndarray, str | N
 def read_table(path: Path, what: str, header: bool = True) -> pd.DataFrame:
     """A TSV or CSV of text (may be compressed); missing values are "". Raises DataError where it cannot be read."""
     with reading(path, f"the {what}") as file:
-        first = file.readline().decode("utf-8-sig")
-    separator = next((sign for sign in "\t,; " if sign in first), ",")
+        sign = separator(file.readline().decode("utf-8-sig"))
     try:
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, header=0 if header else None)
+        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, header=0 if header else None)
     except OSError as error:
         raise DataError(f"cannot read the {what} '{path}': {error.strerror or error}") from error
     except (ValueError, pd.errors.ParserError) as error:

@@ -32,6 +32,11 @@ class _Counted(io.FileIO):
         return count
 
 
+def separator(line: str) -> str:
+    """What divides the cells of a table, by one of its lines."""
+    return next((sign for sign in "\t,;" if sign in line), " ")
+
+
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked where it is gzip, with a progress bar where that takes more than a second.

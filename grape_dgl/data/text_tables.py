@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from grape_dgl.data.text_files import reading
+from grape_dgl.data.text_files import reading, separator
 from grape_dgl.errors import DataError
 
 CHUNK = 1_000_000
@@ -46,11 +46,11 @@ class TextTable:
         if not lines or not lines[-1].strip() or lines[-1].startswith("!"):
             raise DataError(f"{what} '{path}' is empty; expected a table with a header, gzip or plain")
         header = lines[-1].removeprefix("#")
-        separator = next((sign for sign in "\t,;" if sign in header), " ")
-        quotes = separator in ",;" or '"' in header  # who quotes cells of a TSV, quotes its header too
-        cells = next(csv.reader([header], delimiter=separator))
+        sign = separator(header)
+        quotes = sign in ",;" or '"' in header  # who quotes cells of a TSV, quotes its header too
+        cells = next(csv.reader([header], delimiter=sign))
         options = {
-            "sep": separator, "encoding": "utf-8-sig",
+            "sep": sign, "encoding": "utf-8-sig",
             "skiprows": len(lines), "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
             "keep_default_na": False, "low_memory": False,
         }  # fmt: skip

@@ -30,20 +30,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from plain_screen import GENES, LABELS, write
+import torch
+from plain_screen import GENES, LABELS, plain, write
 
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.embeddings import Embeddings
 from grape_dgl.data.read import read_screen
-from grape_dgl.data.screen import Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.errors import GrapeError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.graph.files import read_edges
 from grape_dgl.graph.priors import edge_prior, go_prior, string_prior
 from grape_dgl.suite.spec import Suite
-from grape_dgl.training.progress import read_progress
+from grape_dgl.training.progress import Progress, read_progress, write_progress
 
 LIMIT = 10
 """Seconds for a file"""
@@ -62,7 +62,7 @@ def readers(folder: Path) -> dict[str, Reader]:
     path = Path(write(folder))
     screen = read_screen(path, min_cells=2)
     genes = screen.genes
-    names = np.array([f"{name}" for name in GENES], dtype=object)
+    names = np.array(GENES, dtype=object)
     change = np.zeros((2, len(GENES)), np.float32)
     Predictions(("G1", "G2"), names, change=change, control=change[0], expected=change).write(folder / "p.h5ad")
     table = "symbol\tensgene\tbiotype\tdescription\n" + "".join(
@@ -84,20 +84,20 @@ def readers(folder: Path) -> dict[str, Reader]:
     links = "protein1 protein2 combined_score\n9606.G1 9606.G2 900\n9606.G2 9606.G3 500\n"
     suite = 'name = "one"\nsplits = ["condition"]\nseeds = 2\n[[data]]\nname = "demo"\npath = "demo"\n'
     suite += '[[model]]\nname = "mean"\n'
-    plain, settings = Annotation.from_files, Config().to_toml()
+    files, settings = Annotation.from_files, Config().to_toml()
     number = (b"nan", b"inf", b"-1", b"1e999", b"0", b"99999999999999999999", b"")
     text = (b"\t", b"\n", b"\r", b",", b'"', b"\x00", b"\xff", b"\xef\xbb\xbf", *number)
     toml = (b"[", b"]", b"=", b'"', b"{}", b"true", b"1979-05-27", b"\n", *number)
     return {
         "h5ad": Reader("s.h5ad", path.read_bytes(), lambda p: read_screen(p, min_cells=2), (b"\x00" * 8, b"\xff" * 8)),
         "predictions": Reader("p.h5ad", (folder / "p.h5ad").read_bytes(), Predictions.read, (b"\x00" * 8, b"\xff" * 8)),
-        "annotation table": Reader("g.tsv", table.encode(), lambda p: used(plain([p]), screen), text),
-        "annotation gzip": Reader("g.tsv.gz", gzip.compress(table.encode()), lambda p: used(plain([p]), screen)),
+        "annotation table": Reader("g.tsv", table.encode(), lambda p: used(files([p])), text),
+        "annotation gzip": Reader("g.tsv.gz", gzip.compress(table.encode()), lambda p: used(files([p]))),
         "annotation JSON": Reader("g.json", json.dumps({n: f"about {n}" for n in GENES}).encode(),
-                                  lambda p: used(plain([p]), screen), (b"{", b"[", b"null", *text)),
-        "gtf": Reader("g.gtf", gtf.encode(), lambda p: used(plain([p]), screen), (b";", b"gene_id", *text)),
-        "fasta": Reader("p.fa", fasta.encode(), lambda p: used(plain([], [p]), screen), (b">", *text)),
-        "genome": Reader("genome.fa", b">chr1\n" + b"ACGTACGTAC\n" * 130, lambda p: genome(folder, gtf, p, screen),
+                                  lambda p: used(files([p])), (b"{", b"[", b"null", *text)),
+        "gtf": Reader("g.gtf", gtf.encode(), lambda p: used(files([p])), (b";", b"gene_id", *text)),
+        "fasta": Reader("p.fa", fasta.encode(), lambda p: used(files([], [p])), (b">", *text)),
+        "genome": Reader("genome.fa", b">chr1\n" + b"ACGTACGTAC\n" * 130, lambda p: genome(folder, gtf, p),
                          (b">", *text)),
         "embeddings": Reader("e.csv", vectors.encode(), lambda p: Embeddings.read(p, "mine"), text),
         "edges": Reader("g.tsv", edges.encode(), lambda p: read_edges(p, genes), text),
@@ -117,27 +117,21 @@ def readers(folder: Path) -> dict[str, Reader]:
     }  # fmt: skip
 
 
-def used(annotation: Annotation, screen: Screen) -> object:
+def used(annotation: Annotation) -> object:
     """As a screen uses it."""
-    from plain_screen import plain
-
     return read_screen(plain(), annotation=annotation, min_cells=2)
 
 
-def genome(folder: Path, gtf: str, path: Path, screen: Screen) -> object:
+def genome(folder: Path, gtf: str, path: Path) -> object:
     where = folder / "genome.gtf"
     if not where.exists():
         where.write_text(gtf)
     for index in path.parent.glob(f"{path.name}.*"):
         index.unlink()
-    return used(Annotation.from_files([where], genome=path), screen)
+    return used(Annotation.from_files([where], genome=path))
 
 
 def progress_file(folder: Path) -> bytes:
-    import torch
-
-    from grape_dgl.training.progress import Progress, write_progress
-
     model = torch.nn.Linear(2, 2)
     path = folder / "progress.safetensors"
     write_progress(path, Progress(0, [{"epoch": 0.0}], 1.0, 0, 1.0, {}), model, torch.optim.AdamW(model.parameters()))

@@ -241,7 +241,7 @@ def refused(words: Words, folder: Path, capsys: pytest.CaptureFixture[str]) -> N
 # --- a run folder ----------------------------------------------------------------------------------------------------
 
 SMALL = ["model.hidden=8", "model.width=4", "model.heads=1", "structure.heads=1", "alignment.epochs=0",
-         "training.epochs=1", "features.text_model=kmer"]  # fmt: skip
+         "training.epochs=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRAPE_DGL_DATA", str(folder / "cache"))
-        words = [text for setting in SMALL[:-1] for text in ("--set", setting)]
+        words = [text for setting in SMALL for text in ("--set", setting)]
         assert main(["train", screen(folder), "--out", str(folder / "run"), *words]) == 0
         yield folder / "run"
 

@@ -16,7 +16,7 @@ import pytest
 import small
 import torch
 from engines import ENGINES, needs_dgl
-from evaluation.screens import simulated
+from tiny_training import TRAIN, VAL, files
 
 from grape_dgl import sparse
 from grape_dgl.config import AlignmentConfig
@@ -28,23 +28,10 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training import fit as fit_module
 from grape_dgl.training.align import align
 from grape_dgl.training.cells import CellBatch, CellBatches
-from grape_dgl.training.fit import Fit, FitFiles, FitResult, fit
+from grape_dgl.training.fit import Fit, FitResult, fit
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import PENALTIES, probe
 from grape_dgl.training.weights import load_weights, save_weights
-
-NAMES = ("G00", "G01", "G00+G02", "G03")
-TRAIN, VAL = ("G00", "G00+G02", "G01"), ("G03",)
-
-
-@pytest.fixture(scope="module")
-def screen() -> Screen:
-    return simulated(NAMES)
-
-
-@pytest.fixture(scope="module")
-def genes() -> GeneInputs:
-    return small.inputs(60, dtype=torch.float32)
 
 
 def new(genes: GeneInputs, **sections: Any) -> GRAPE:
@@ -57,10 +44,6 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
-
-
-def files(folder: Path) -> FitFiles:
-    return FitFiles(folder / "w.safetensors", folder / "log.csv", folder / "progress.safetensors")
 
 
 def run(

@@ -10,36 +10,19 @@ import pytest
 import small
 import torch
 from engines import ENGINES
-from evaluation.screens import simulated
+from tiny_training import TRAIN, VAL, files
 
 from grape_dgl.data.screen import Screen
 from grape_dgl.engine import Engine
 from grape_dgl.errors import ModelError
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training import fit as module
-from grape_dgl.training.fit import FitFiles, FitResult, fit
+from grape_dgl.training.fit import FitResult, fit
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
-
-NAMES = ("G00", "G01", "G00+G02", "G03")
-TRAIN, VAL = ("G00", "G00+G02", "G01"), ("G03",)
 
 
 class Stopped(BaseException):
     """As a process is that is killed."""
-
-
-@pytest.fixture(scope="module")
-def screen() -> Screen:
-    return simulated(NAMES)
-
-
-@pytest.fixture(scope="module")
-def genes() -> GeneInputs:
-    return small.inputs(60, dtype=torch.float32)
-
-
-def files(folder: Path) -> FitFiles:
-    return FitFiles(folder / "w.safetensors", folder / "log.csv", folder / "progress.safetensors")
 
 
 def run(
