@@ -32,7 +32,8 @@ def structure_loss(structure: Structure) -> Float[Tensor, ""]:
             learned = learned + 2 * a[k] * a[other] * float64(u.T @ units[other]).square().sum()
         own = float64(u.T @ u.detach()).square().sum()  # half of the gradient of |U^T U|^2 for half of the work
         learned = learned + a[k].square() * (2 * own - own.detach())
-    diagonal = torch.stack([float64(u).square().sum() for u in units])
+    with torch.no_grad():  # the lengths of unit rows do not change
+        diagonal = torch.stack([float64(torch.linalg.vector_norm(u, dim=1)).square().sum() for u in units])
     cross = 2 * (float64(structure.learned_on_prior) * prior).sum() + a @ diagonal
     squared = learned - 2 * cross + 2 * prior.square().sum() + len(units[0])
     return (squared.clamp(min=1e-12).sqrt() / len(units[0])).to(structure.channels)

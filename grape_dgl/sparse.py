@@ -42,6 +42,16 @@ class Rows:
             self.start, self.column, values, shape, device=values.device, check_invariants=False
         )
 
+    def product(
+        self,
+        values: Float[Tensor, " edges"],
+        x: Float[Tensor, "columns dim"],
+        out: Float[Tensor, "rows dim"],
+        add: bool = False,
+    ) -> Tensor:
+        """``matrix(values) @ x``, written or added to ``out`` (``@`` would fill two more buffers)."""
+        return out.addmm_(self.matrix(values), x, beta=int(add))
+
     def at(self, rows: Int[Tensor, " some"]) -> tuple[Int[Tensor, " found"], Int[Tensor, " found"]]:
         """All edges of ``rows``, as (place in ``rows``, edge)."""
         count = self.start[rows + 1] - self.start[rows]
@@ -120,19 +130,17 @@ class _WeightedSum(torch.autograd.Function):
         of_u = _products(pattern.out_of, grad, weight) if ctx.needs_input_grad[1] else None
         if not ctx.needs_input_grad[2]:
             return None, of_u, None
-        of_weight = torch.stack([_dots(pattern.into, g, x) for g, x in zip(_heads(grad), _heads(u), strict=True)], 1)
+        of_weight = torch.stack([_dots(pattern.into, grad[:, head], u[:, head]) for head in range(u.shape[1])], dim=1)
         return None, of_u, of_weight
 
 
 def _products(
     rows: Rows, u: Float[Tensor, "columns heads width"], weight: Float[Tensor, "edges heads"]
 ) -> Float[Tensor, "rows heads width"]:
-    values = weight[rows.edge].T.contiguous()
-    return torch.stack([rows.matrix(w) @ x for w, x in zip(values, _heads(u), strict=True)], dim=1)
-
-
-def _heads(u: Float[Tensor, "rows heads width"]) -> Float[Tensor, "heads rows width"]:
-    return u.transpose(0, 1).contiguous()
+    out = u.new_empty(len(rows.start) - 1, *u.shape[1:])
+    for head, values in enumerate(weight[rows.edge].T.contiguous()):
+        rows.product(values, u[:, head], out[:, head])
+    return out
 
 
 class _Dot(torch.autograd.Function):
@@ -140,7 +148,7 @@ class _Dot(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, pattern: Pattern, u: Tensor, v: Tensor) -> Tensor:
-        ctx.pattern = pattern
+        ctx.pattern, ctx.same = pattern, u is v
         ctx.save_for_backward(u, v)
         return _dots(pattern.out_of, u, v)
 
@@ -149,5 +157,9 @@ class _Dot(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
         pattern, (u, v) = ctx.pattern, ctx.saved_tensors
         out_of, into = pattern.out_of, pattern.into
-        of_u = out_of.matrix(grad[out_of.edge]) @ v if ctx.needs_input_grad[1] else None
-        return None, of_u, into.matrix(grad[into.edge]) @ u if ctx.needs_input_grad[2] else None
+        of_u = out_of.product(grad[out_of.edge], v, torch.empty_like(u)) if ctx.needs_input_grad[1] else None
+        if not ctx.needs_input_grad[2]:
+            return None, of_u, None
+        if ctx.same:  # one buffer for both
+            return None, into.product(grad[into.edge], u, of_u, add=True), None
+        return None, of_u, into.product(grad[into.edge], u, torch.empty_like(v))

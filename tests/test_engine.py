@@ -14,6 +14,7 @@ from grape_dgl import engine as seam
 from grape_dgl import sparse
 from grape_dgl.engine import Engine, bipartite, choose_engine, default_engine, graph, simple_graph
 from grape_dgl.errors import ConfigError
+from grape_dgl.sparse import Rows
 
 SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3, 2]), torch.tensor([1, 1, 1, 0, 2, 2, 1])
 SOURCES, TARGETS = 4, 5  # targets 3 and 4 hear nobody, target 1 hears source 2 twice
@@ -81,6 +82,16 @@ def test_a_pattern_has_every_edge_once_in_each_order(engine: Engine) -> None:
         place, edge = rows.at(torch.tensor([size - 1, 1]))
         wanted = [(at, e) for at, row in enumerate((size - 1, 1)) for e in range(len(SRC)) if own[e] == row]
         assert sorted(zip(place.tolist(), edge.tolist(), strict=True)) == sorted(wanted)
+
+
+def test_sparse_products_do_not_read_where_they_write() -> None:
+    rows = Rows.of(torch.tensor([0, 0, 2]), torch.tensor([1, 0, 1]), 3, 2)
+    x, values = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([10.0, 1.0, 0.5])
+    wanted = torch.tensor([[31.0, 42.0], [0.0, 0.0], [1.5, 2.0]])
+    out = torch.full((3, 2, 2), torch.nan)[:, 0]
+    torch.testing.assert_close(rows.product(values, x, out), wanted)
+    torch.testing.assert_close(rows.product(values, x, out, add=True), 2 * wanted)
+    assert not Rows.of(*torch.zeros(2, 0, dtype=torch.long), 3, 2).product(values[:0], x, out).any()
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -99,7 +99,8 @@ class Step:
 def without_kinks() -> Iterator[None]:
     """Of ReLU in what is computed, and of LeakyReLU in models that are made."""
     made = partialmethod(GATv2.__init__, negative_slope=1.0)
-    with patch.object(torch, "relu", F.silu), patch.object(GATv2, "__init__", made):
+    relu = patch.multiple(torch, relu=F.silu, relu_=F.silu)
+    with relu, patch.object(GATv2, "__init__", made):
         yield
 
 

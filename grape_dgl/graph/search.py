@@ -17,7 +17,7 @@ from grape_dgl.graph.similarity import blocks_above, pairs_above, weigh_pairs
 
 LEAST = 2000
 """Genes from which on it pays."""
-RANKS = (64, 128)
+RANKS = (64, 96, 128)
 """Directions, few first; more where the bound is too loose, and none of them with less than twice as many numbers."""
 CANDIDATES = 40
 """Per gene; with more, the bound is too loose."""
@@ -92,5 +92,6 @@ class Search:
             q = torch.linalg.qr(u.T @ (u @ q)).Q
         self.directions = q if bool(q.isfinite().all()) else None
         short = u @ q
-        rest = (u.square().sum(1) - short.square().sum(1)).clamp(min=0) + SLACK  # the difference has lost digits
+        length, kept = (torch.linalg.vector_norm(rows, dim=1).square() for rows in (u, short))
+        rest = (length - kept).clamp(min=0) + SLACK  # the difference has lost digits
         return torch.cat([short, rest.sqrt()[:, None]], dim=1)

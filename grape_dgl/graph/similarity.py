@@ -7,12 +7,15 @@ genes x genes tensor is kept and none has a gradient.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from grape_dgl.engine import Engine, dot_ends, simple_graph
+from grape_dgl.engine import Engine, dot_ends, exact, simple_graph
 from grape_dgl.errors import ConfigError
 from grape_dgl.graph.hetero import Pairs
 
@@ -31,9 +34,27 @@ def head_units(z: Float[Tensor, "genes dim"], weight: Float[Tensor, "heads dim w
     """
     heads, _, width = weight.shape
     projected = (z @ weight.transpose(0, 1).reshape(z.shape[1], heads * width)).view(len(z), heads, width)
-    length = projected.norm(dim=-1, keepdim=True)
-    scale = torch.where(length > 1e-12, 1 / length.clamp(min=1e-12), torch.zeros_like(length))
-    return (projected * scale).flatten(1) / heads**0.5
+    units: Tensor = _HeadUnits.apply(exact(projected))
+    return units.flatten(1)
+
+
+class _HeadUnits(torch.autograd.Function):
+    """Its backward leaves out what would only make a row longer, in fewer passes over the rows than autograd takes."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Float[Tensor, "genes heads width"]) -> Float[Tensor, "genes heads width"]:
+        length = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
+        scale = torch.where(length > 1e-12, 1 / (length.clamp(min=1e-12) * rows.shape[1] ** 0.5), 0.0)
+        units = rows * scale
+        ctx.save_for_backward(units, scale)
+        return units
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "genes heads width"]) -> Float[Tensor, "genes heads width"]:
+        units, scale = ctx.saved_tensors
+        along = (units * grad).sum(dim=-1, keepdim=True).mul_(units.shape[1])  # <units, units> = 1 / heads
+        return torch.addcmul(grad, units, along, value=-1).mul_(scale)
 
 
 def _blocks(
@@ -83,8 +104,16 @@ def blocks_above(
 ) -> Iterator[tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]]:
     """The pairs of :func:`pairs_above` block by block."""
     for start, values in _blocks(u.detach(), allowed, block):
-        i, j = torch.nonzero(values >= epsilon, as_tuple=True)
-        yield i + start, j + start
+        place = _places(values >= epsilon)
+        columns = values.shape[1]
+        yield place // columns + start, place % columns + start
+
+
+def _places(mask: Bool[Tensor, "rows columns"]) -> Int[Tensor, " found"]:
+    """Where a mask holds, row by row; numpy skips what does not hold, where torch looks at each."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return torch.nonzero(mask.flatten()).squeeze(1)
 
 
 @torch.no_grad()

@@ -22,7 +22,9 @@ class Projection(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(d_in))
         self.register_buffer("scale", torch.ones(d_in))
-        self.layers = nn.Sequential(nn.Linear(d_in, d_out), nn.LayerNorm(d_out), nn.ReLU(), nn.Linear(d_out, d_out))
+        self.layers = nn.Sequential(
+            nn.Linear(d_in, d_out), nn.LayerNorm(d_out), nn.ReLU(inplace=True), nn.Linear(d_out, d_out)
+        )
 
     def freeze_statistics(self, x: Float[Tensor, "genes d_in"], present: Bool[Tensor, " genes"]) -> None:
         """Set ``mean`` and ``scale`` from the genes that have the modality; a constant feature keeps scale 1."""
@@ -40,7 +42,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, d: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(d, d), nn.ReLU(), nn.Linear(d, d))
+        self.layers = nn.Sequential(nn.Linear(d, d), nn.ReLU(inplace=True), nn.Linear(d, d))
 
     def forward(self, z: Float[Tensor, "genes dim"]) -> Float[Tensor, "genes dim"]:
         return F.normalize(self.layers(z), dim=-1)
@@ -63,7 +65,9 @@ class Fusion(nn.Module):
         super().__init__()
         self.modalities = modalities
         self.placeholder = nn.ParameterDict({m: nn.Parameter(torch.randn(d) * 0.1) for m in modalities})
-        self.layers = nn.Sequential(nn.Linear(len(modalities) * d, d), nn.LayerNorm(d), nn.ReLU(), nn.Linear(d, d))
+        self.layers = nn.Sequential(
+            nn.Linear(len(modalities) * d, d), nn.LayerNorm(d), nn.ReLU(inplace=True), nn.Linear(d, d)
+        )
 
     def forward(
         self, z: dict[str, Float[Tensor, "genes dim"]], present: dict[str, Bool[Tensor, " genes"]]

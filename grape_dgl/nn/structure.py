@@ -164,12 +164,12 @@ class StructureLearner(nn.Module):
     def convolve(self, pairs: Pairs, h: Float[Tensor, "genes dim"]) -> list[Float[Tensor, "genes dim"]]:
         """Eq. 6: ``H^(l+1) = ReLU(norm(G_agg) H^(l) W)``, all of H^0..H^K."""
         weight, loop = gcn_weights(pairs, len(h))
-        src, dst = torch.cat([pairs.first, pairs.second]), torch.cat([pairs.second, pairs.first])
-        relation, both = simple_graph(self.engine, src, dst, len(h)), torch.cat([weight, weight])[:, None]
+        own = torch.arange(len(h), device=h.device)
+        src, dst = torch.cat([pairs.first, pairs.second, own]), torch.cat([pairs.second, pairs.first, own])
+        relation, norm = simple_graph(self.engine, src, dst, len(h)), torch.cat([weight, weight, loop])[:, None]
         states = [h]
         for layer in self.gcn:
-            mixed = layer(states[-1])
-            states.append(torch.relu(weighted_sum(relation, mixed, both) + loop[:, None] * mixed))
+            states.append(torch.relu_(weighted_sum(relation, layer(states[-1]), norm)))
         return states
 
     def forward(self, genes: Representation, refresh: bool = False) -> Structure:
