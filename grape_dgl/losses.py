@@ -19,8 +19,9 @@ BLOCK = 2**20
 def structure_loss(structure: Structure) -> Float[Tensor, ""]:
     """Eq. 10 without lambda: ``|| G - G_agg ||_F / genes``, from ``G = sum_k a_k U_k U_k^T`` and the pairs of G_agg.
 
-    ``|G|^2 = sum_kl a_k a_l |U_k^T U_l|_F^2``; ``<G, G_agg>`` needs only G_agg's pairs and its unit diagonal. Squares
-    are summed in float64, clamped before the root; 0 where G = G_agg (``no_gsl``), where the root has no gradient.
+    ``|G|^2 = sum_kl a_k a_l |U_k^T U_l|_F^2``; ``<G, G_agg>`` needs only G_agg's pairs and its unit diagonal, whose
+    gradient is left out: rows of ``head_units`` have a fixed length. Sums are in float64, clamped before the root; 0
+    where G = G_agg (``no_gsl``), where the root has no gradient.
     Differs: divided by the number of genes; the paper prints neither this nor a weight.
     """
     if not structure.units:
@@ -32,7 +33,7 @@ def structure_loss(structure: Structure) -> Float[Tensor, ""]:
             learned = learned + 2 * a[k] * a[other] * float64(u.T @ units[other]).square().sum()
         own = float64(u.T @ u.detach()).square().sum()  # half of the gradient of |U^T U|^2 for half of the work
         learned = learned + a[k].square() * (2 * own - own.detach())
-    with torch.no_grad():  # the lengths of unit rows do not change
+    with torch.no_grad():
         diagonal = torch.stack([float64(torch.linalg.vector_norm(u, dim=1)).square().sum() for u in units])
     cross = 2 * (float64(structure.learned_on_prior) * prior).sum() + a @ diagonal
     squared = learned - 2 * cross + 2 * prior.square().sum() + len(units[0])

@@ -17,6 +17,7 @@ from grape_dgl.errors import ConfigError
 from grape_dgl.sparse import Rows
 
 SRC, DST = torch.tensor([0, 2, 3, 1, 0, 3, 2]), torch.tensor([1, 1, 1, 0, 2, 2, 1])
+mkl = pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch has no MKL here")
 SOURCES, TARGETS = 4, 5  # targets 3 and 4 hear nobody, target 1 hears source 2 twice
 
 
@@ -51,13 +52,11 @@ CASES: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor], tuple[int, 
 }
 
 
-@pytest.mark.parametrize("products", [True, False], ids=["sparse products", "without"])
+@pytest.mark.parametrize("products", [pytest.param(True, marks=mkl), False], ids=["sparse products", "without"])
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_kernels_equal_loops(engine: Engine, name: str, products: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """``without``: on a GPU, or where torch has no MKL."""
-    if products and not torch.backends.mkl.is_available():
-        pytest.skip("torch has no MKL here")
     monkeypatch.setattr(sparse, "usable", lambda *given: products)
     kernel, loop, shape, edge_shape = CASES[name]
     relation = bipartite(engine, SRC, DST, SOURCES, TARGETS)
@@ -84,6 +83,7 @@ def test_a_pattern_has_every_edge_once_in_each_order(engine: Engine) -> None:
         assert sorted(zip(place.tolist(), edge.tolist(), strict=True)) == sorted(wanted)
 
 
+@mkl
 def test_sparse_products_do_not_read_where_they_write() -> None:
     rows = Rows.of(torch.tensor([0, 0, 2]), torch.tensor([1, 0, 1]), 3, 2)
     x, values = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([10.0, 1.0, 0.5])
@@ -92,6 +92,36 @@ def test_sparse_products_do_not_read_where_they_write() -> None:
     torch.testing.assert_close(rows.product(values, x, out), wanted)
     torch.testing.assert_close(rows.product(values, x, out, add=True), 2 * wanted)
     assert not Rows.of(*torch.zeros(2, 0, dtype=torch.long), 3, 2).product(values[:0], x, out).any()
+
+
+@mkl
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_large_sparse_products_do_not_read_where_they_write(dtype: torch.dtype) -> None:
+    """Of a size that MKL shares out to its threads, with empty rows."""
+    draw = torch.Generator().manual_seed(0)
+    row, column = (torch.randint(high, (60_000,), generator=draw) for high in (3000, 4000))
+    rows = Rows.of(row.clamp(min=100), column, 3000, 4000)
+    values, x = (torch.randn(*shape, generator=draw).to(dtype) for shape in ((60_000,), (4000, 96)))
+    out = torch.full((3000, 2, 96), torch.nan, dtype=dtype)[:, 1]
+    torch.testing.assert_close(rows.product(values, x, out), rows.matrix(values) @ x)
+    assert not out[:100].any()
+
+
+@mkl
+@pytest.mark.parametrize("engine", ENGINES)
+def test_products_of_rows_with_themselves(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ends of an edge are rows of one tensor, of which either may be without gradient."""
+    monkeypatch.setattr(sparse, "usable", lambda *given: True)
+    src, dst = torch.tensor([0, 2, 3]), torch.tensor([1, 1, 2])
+    relation, u = simple_graph(engine, src, dst, 4), leaf(4, 3)
+    pull = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    for v in (u, u.detach()):
+        for a, b in ((u, v), (v, u)):
+            ours, theirs = (
+                torch.autograd.grad((x * pull).sum(), u)
+                for x in (seam.dot_ends(relation, a, b), (a[src] * b[dst]).sum(1))
+            )
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

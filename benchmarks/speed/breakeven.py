@@ -64,7 +64,7 @@ def at(share: float, width: int, repeats: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = measure.arguments("Times corrections against whole passes.", repeats=5)
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3, 0.6])
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.01, 0.03, 0.1, 0.3, 0.6, 0.9])
     parser.add_argument("--width", type=int, default=16)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+import grape_dgl
 from grape_dgl.config import Config
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.engine import Engine
@@ -108,12 +110,27 @@ def arguments(description: str, repeats: int = 3, threads: int = 2) -> argparse.
     return parser
 
 
+def commit() -> str:
+    """Of the package and the scripts that ran, with a + where they were changed since."""
+    git = ["git", "-C", str(Path(grape_dgl.__file__).parents[1])]
+    head = subprocess.run(
+        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    changed = subprocess.run(
+        [*git, "diff", "--quiet", "HEAD", "--", "grape_dgl", "benchmarks/*.py"], check=False
+    ).returncode
+    return head + "+" * changed
+
+
 def report(script: str, given: argparse.Namespace, found: Mapping[str, Any]) -> None:
     """JSON on stdout and in ``--out``: the figures, and what decides them beside the machine's other work."""
     settings = {name: str(value) for name, value in vars(given).items() if name != "out"}
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     malloc = {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")}
-    contract = {"script": script, "settings": settings, "machine": machine, "malloc": malloc, "versions": versions()}
+    contract = {
+        "script": script, "commit": commit(), "settings": settings, "machine": machine, "malloc": malloc,
+        "versions": versions(),
+    }  # fmt: skip
     text = json.dumps(contract | dict(found), indent=1)
     print(text)
     if given.out is not None:

@@ -491,3 +491,15 @@ def test_one_control_cell_and_nothing_but_controls() -> None:
     adata.obs["condition"] = ["ctrl"] * (len(adata) - 1) + ["unassigned"]
     with pytest.raises(DataError, match="only control cells"):
         read(adata, condition_key="condition")
+
+
+def test_reading_makes_nothing_dense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(["control", "KLF1", "OUT"]).write_h5ad(tmp_path / "screen.h5ad")
+
+    def refuse(*given: Any, **named: Any) -> None:
+        raise AssertionError("made dense")
+
+    for kind in (sp.csr_matrix, sp.csc_matrix):
+        for name in ("toarray", "todense"):
+            monkeypatch.setattr(kind, name, refuse)
+    assert read(tmp_path / "screen.h5ad").conditions == ("KLF1", "OUT")

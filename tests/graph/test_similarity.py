@@ -70,7 +70,22 @@ def test_zero_row_has_no_direction_and_no_nan_gradient() -> None:
     u = head_units(z, draw(2, 4, 2, seed=1))
     assert not u[1].any() and bool(u[0].any())
     u.sum().backward()
-    assert torch.isfinite(z.grad).all()
+    assert torch.isfinite(z.grad).all() and not z.grad[1].any()
+
+
+def test_a_head_that_sees_nothing_of_a_gene_leaves_the_others_as_they_are() -> None:
+    """The first head looks at two numbers that are 0 for gene 1."""
+    eye, z = torch.eye(4, dtype=torch.float64), draw(3, 4)
+    z[1, :2] = 0
+    z.requires_grad_()
+    u = head_units(z, torch.stack([eye[:, :2], eye[:, 2:]]))
+    wanted = torch.cat([torch.nn.functional.normalize(z[:, part], dim=1) for part in (slice(2), slice(2, 4))], dim=1)
+    torch.testing.assert_close(u, wanted / 2**0.5, rtol=1e-12, atol=0)
+    pull = draw(3, 4, seed=2)
+    ours, theirs = (torch.autograd.grad((x * pull).sum(), z)[0] for x in (u, wanted / 2**0.5))
+    assert not ours[1, :2].any()
+    torch.testing.assert_close(ours[:, 2:], theirs[:, 2:], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(ours[[0, 2]], theirs[[0, 2]], rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("block", [1, 4, 512])
