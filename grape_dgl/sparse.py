@@ -1,6 +1,6 @@
 """Sums over edges and dot products along edges as products of sparse matrices, which torch hands to MKL on a CPU.
 
-Forward and backward, DGL 1.1's kernels take 1.5 to 5 times as long and gathering rows in torch 3 to 20 times
+Forward and backward, DGL 1.1's kernels take 1.2 to 6 times as long and gathering rows in torch 3.5 to 23 times
 (benchmarks/speed/kernels.py).
 """
 
