@@ -29,6 +29,9 @@ def write_beside(path: Path, write: Callable[[Path], object], durable: bool = Fa
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 
@@ -87,6 +90,7 @@ def replacing(
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def move_back() -> None:
+        folder.mkdir(exist_ok=True)
         for path in moving.iterdir():
             path.rename(folder / path.name)
         moving.rmdir()
@@ -96,6 +100,8 @@ def replacing(
     folder.mkdir(parents=True, exist_ok=True)
     if moving.exists():  # killed while it moved
         move_back()
+    for path in folder.glob("**/.part-*"):  # killed while it wrote
+        path.unlink()
     if not go_on and aside.exists():
         remove()
     elif not go_on:
@@ -113,7 +119,7 @@ def replacing(
             aside.rename(moving)
             move_back()
             if made:
-                folder.rmdir()
+                folder.rmdir()  # which is empty
         elif aside.exists() and not any(aside.iterdir()):
             aside.rmdir()
         raise

@@ -22,6 +22,7 @@ import scanpy
 from grape_dgl.cli import main
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
+from grape_dgl.data.blocks import gather, row_blocks
 from grape_dgl.data.catalog import resolve
 from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import Screen
@@ -176,12 +177,14 @@ def test_run_is_usable(folder: Path) -> None:
     np.testing.assert_allclose(found.change, stored.layers["change"], rtol=0, atol=1e-6)
 
 
-def test_same_seed_same_run(screen: Screen, tmp_path: Path) -> None:
-    changes = []
-    for name in ("a", "b"):
-        run = train(screen, tmp_path / name, Config.resolve(settings=SMALL), cache=tmp_path)
+def test_same_seed_same_run_with_cells_in_memory_or_on_disk(screen: Screen, tmp_path: Path) -> None:
+    changes, kept = [], screen.expression
+    on_disk = gather(row_blocks(kept, np.arange(kept.shape[0])), kept.shape[1], on_disk=True)
+    for name, cells in (("a", screen), ("b", dataclasses.replace(screen, expression=on_disk))):
+        run = train(cells, tmp_path / name, Config.resolve(settings=SMALL), cache=tmp_path)
         changes.append(run.predict(run.genes.symbol[:3].tolist()).change)
-    np.testing.assert_allclose(changes[0], changes[1], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(changes[0], changes[1])
+    assert (tmp_path / "a" / "metrics.csv").read_bytes() == (tmp_path / "b" / "metrics.csv").read_bytes()
     assert (tmp_path / "a" / "split.json").read_bytes() == (tmp_path / "b" / "split.json").read_bytes()
 
 

@@ -81,6 +81,8 @@ READING = (
     click.option("--counts", type=click.Choice(["auto", "raw", "log1p"]), help="What the numbers are [auto]."),
     click.option("--target-sum", type=click.FloatRange(min=0, min_open=True), metavar="SUM",
                  help="Counts of a cell are scaled to this sum before log1p [10000]."),
+    click.option("--on-disk", is_flag=True,
+                 help="Keep the cells in temporary files (in TMPDIR): for screens larger than memory."),
     click.option("--hvg", type=click.IntRange(min=1), metavar="N",
                  help="Keep the N most variable genes of the control cells and every measured target [all genes]."),
 )  # fmt: skip
@@ -120,7 +122,7 @@ def load_screen(
         cache=cache,
         **options,
     )
-    given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, ())}
+    given = {name: options[name] for name in READ_SCREEN if options.get(name) not in (None, (), False)}
     screen = read_screen(source.path, annotation=known, labels_warning=source.labels_warning, **given)
     flags = {"data": data, "annotation": annotation, "sequences": sequences, **given}
     flags |= {name: options[name] for name in KNOWN_BY if options.get(name)}
@@ -132,7 +134,7 @@ def load_screen(
 
 READ_SCREEN = (
     "condition_key", "control", "guide_map", "obs_table", "cell_type", "cell_type_key", "batch_key", "keep",
-    "min_cells", "layer", "counts", "target_sum", "hvg",
+    "min_cells", "layer", "counts", "target_sum", "hvg", "on_disk",
 )  # fmt: skip
 """Flags that ``read_screen`` takes under the same name."""
 

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -66,6 +67,7 @@ def fetch(url: str, target: Path, *, sha256: str | None = None, offline: bool = 
     import requests
 
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
         source = pooch.Pooch(
             folder, base_url="", registry={target.stem: sha256}, urls={target.stem: url}, retry_if_failed=RETRIES
@@ -158,6 +160,13 @@ def _unpack(archive: Path, target: Path) -> None:
 def _leaves_folder(name: str) -> bool:
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or any(":" in part for part in path.parts[:1])
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what downloads left that were killed a day ago or more."""
+    for path in (*folder.glob(".download-*"), *folder.glob(".unpack-*")):
+        if path.stat().st_mtime < time.time() - 86_400:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _umask() -> int:

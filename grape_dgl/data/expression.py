@@ -1,6 +1,6 @@
 """Expression matrices: pick one, check it, and bring it to log1p of library-size-normalised counts.
 
-A matrix is never made dense; all functions take and return CSR, cells x genes.
+A matrix is never made dense; all functions take and return CSR, cells x genes, which may be larger than memory.
 """
 
 from __future__ import annotations
@@ -12,11 +12,10 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from grape_dgl.data.blocks import pieces
 from grape_dgl.errors import DataError, did_you_mean
 
 Counts = Literal["auto", "raw", "log1p"]
-DENSE_ROWS = 4096
-"""Rows of a dense matrix that are made sparse at once."""
 LOG1P_LIMIT = 25.0
 """log1p of 7e10: no logarithm of a count is larger."""
 LARGEST = 7e10
@@ -45,44 +44,24 @@ def _layers(adata: ad.AnnData) -> str:
     return f"; layers there are: {', '.join(map(str, adata.layers)) or 'none'}"
 
 
-def to_csr(matrix: Any, rows: np.ndarray) -> sp.csr_matrix:
-    """``matrix[rows]`` as float32 CSR of its own memory, from dense, CSR, CSC or a matrix on disk."""
-    if hasattr(matrix, "to_memory"):
-        matrix = matrix.to_memory()
-    if matrix.dtype.kind not in "biuf":
-        raise DataError(f"the expression matrix holds {matrix.dtype}; expected numbers")
-    if sp.issparse(matrix):
-        if matrix.format in ("csr", "csc"):
-            try:
-                matrix.check_format(full_check=True)
-            except ValueError as error:
-                raise DataError(f"the sparse expression matrix is damaged: {error}; write the file again") from error
-        result = sp.csr_matrix(sp.csr_matrix(matrix)[rows], dtype=np.float32)
-    else:
-        starts = range(0, max(len(rows), 1), DENSE_ROWS)
-        blocks = [sp.csr_matrix(np.asarray(matrix[rows[at : at + DENSE_ROWS]], dtype=np.float32)) for at in starts]
-        result = sp.csr_matrix(sp.vstack(blocks, format="csr"))
-    result.sum_duplicates()
-    result.eliminate_zeros()
-    return result
-
-
 def check_values(expression: sp.csr_matrix) -> None:
     """Raise DataError for NaN, infinite, negative or absurdly large values, with their number."""
-    values = expression.data
-    bad = int(np.count_nonzero(~np.isfinite(values)))
+    bad = negative = large = 0
+    for values in pieces(expression.data):
+        bad += int(np.count_nonzero(~np.isfinite(values)))
+        negative += int(np.count_nonzero(values < 0))
+        large += int(np.count_nonzero(values > LARGEST))
     if bad:
         raise DataError(f"the expression matrix has {bad:,} NaN or infinite values; expected counts or log1p values")
-    negative = int(np.count_nonzero(values < 0))
     if negative:
         raise DataError(
             f"the expression matrix has {negative:,} negative values (scaled data?); expected counts or log1p values, "
             "perhaps in another layer (--layer NAME or --layer raw)"
         )
-    if large := int(np.count_nonzero(values > LARGEST)):
+    if large:
         raise DataError(
-            f"the expression matrix has {large:,} values above {LARGEST:g} (largest {values.max():g}); expected counts "
-            "or log1p values"
+            f"the expression matrix has {large:,} values above {LARGEST:g} (largest {expression.data.max():g}); "
+            "expected counts or log1p values"
         )
 
 
@@ -91,7 +70,7 @@ def is_counts(expression: sp.csr_matrix) -> bool:
     values = expression.data
     if not len(values):
         raise DataError("the expression matrix holds only zeros; expected counts or log1p values")
-    if np.array_equal(values, np.rint(values)):
+    if all(np.array_equal(part, np.rint(part)) for part in pieces(values)):
         return True
     if values.max() > LOG1P_LIMIT:
         raise DataError(

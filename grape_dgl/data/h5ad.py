@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import h5py
+from anndata.experimental import read_dispatched
 
 from grape_dgl.errors import DataError
 
 
-def open_h5ad(path: Path) -> ad.AnnData:
-    """Read a .h5ad file; DataError that says what is wrong with it."""
+def open_h5ad(path: Path, lazily: bool = False) -> ad.AnnData:
+    """Read a .h5ad file; DataError that says what is wrong with it.
+
+    With ``lazily``, its matrices (X, layers, raw) stay on disk until they are asked for, and of arrays beside cells and
+    genes (``obsm``, ``varp``, ...) nothing is read; the file stays open as long as the object.
+    """
     if not path.is_file():
         raise DataError(f"there is no file '{path}'")
     if not path.stat().st_size:
@@ -29,8 +35,29 @@ def open_h5ad(path: Path) -> ad.AnnData:
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # duplicated names are handled, and old file formats are read all the same
-            return ad.read_h5ad(path)
+            return _read_lazily(path) if lazily else ad.read_h5ad(path)
     except DataError:
         raise
     except Exception as error:  # anndata and h5py raise anything where a file is damaged
         raise DataError(f"'{path}' cannot be read as .h5ad: {' '.join(str(error).split())[:200]}") from error
+
+
+def _read_lazily(path: Path) -> ad.AnnData:
+    file = h5py.File(path)
+    if "X" in file and "encoding-type" not in file["X"].attrs:
+        file.close()
+        return ad.read_h5ad(path)  # as anndata wrote before 0.7
+
+    def read(function: Any, name: str, elem: Any, iospec: Any) -> Any:
+        place = name.strip("/").split("/")
+        if place in (["obsm"], ["obsp"], ["varm"], ["varp"]):
+            return {}
+        if place in (["X"], ["raw", "X"]) or (place[0] == "layers" and len(place) == 2):
+            if iospec.encoding_type in ("csr_matrix", "csc_matrix"):
+                return ad.io.sparse_dataset(elem)
+            if iospec.encoding_type == "array":
+                return elem
+        return function(elem)
+
+    found: ad.AnnData = read_dispatched(file, read)
+    return found

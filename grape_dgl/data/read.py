@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from grape_dgl.data import columns
 from grape_dgl.data import conditions as naming
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.annotation_files import without_version
-from grape_dgl.data.expression import Counts, check_values, is_counts, normalise, pick_matrix, to_csr, variable_genes
+from grape_dgl.data.blocks import gather, row_blocks
+from grape_dgl.data.expression import Counts, check_values, is_counts, normalise, pick_matrix, variable_genes
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.labels import read_guide_map, read_labels, replace_labels
@@ -52,6 +53,7 @@ def read_screen(
     counts: Counts = "auto",
     target_sum: float = 1e4,
     hvg: int | None = None,
+    on_disk: bool = False,
     labels_warning: str | None = None,
 ) -> Screen:
     """Read a perturbation screen; what is not given is detected, logged and stored in ``Screen.notes``.
@@ -72,11 +74,13 @@ def read_screen(
         counts: whether the matrix holds ``raw`` counts or ``log1p`` values.
         target_sum: library size to which counts are normalised before log1p.
         hvg: take this many of the genes that vary most among control cells, and all measured targets; None: all genes.
+        on_disk: keep the cells in temporary files (in ``tempfile.gettempdir()``), for screens larger than memory; the
+            numbers are the same. A matrix of a file that is stored by genes (CSC) is read as a whole all the same.
         labels_warning: what is known to be wrong with this source's labels.
     Raises DataError, one line, for anything that cannot be read as a screen.
     """
     annotation = annotation or Annotation.empty()
-    adata = source if isinstance(source, ad.AnnData) else open_h5ad(Path(source))
+    adata = source if isinstance(source, ad.AnnData) else open_h5ad(Path(source), lazily=True)
     notes: dict[str, Any] = {"source": "AnnData object" if isinstance(source, ad.AnnData) else str(source)}
     if not adata.n_obs or not adata.n_vars:
         raise DataError(f"the data are empty: {adata.n_obs} cells, {adata.n_vars} genes")
@@ -107,26 +111,40 @@ def read_screen(
     columns.check_mixture(obs, condition != naming.CONTROL)
     notes |= {**labels.notes, "keep": list(keep), "cell_type_key": type_key, "cell_type": type_name}
 
-    expression, alive = _read_expression(matrix, rows, counts, target_sum, notes)
+    read = gather(row_blocks(matrix, rows), len(names.symbol), on_disk)
+    raw, alive = _what_numbers(read, counts, target_sum, notes)
     frequent = _frequent(condition, alive, min_cells, notes)
-    if not frequent.all():
-        expression, condition, obs = expression[frequent], condition[frequent], obs[frequent]
+    condition, obs = condition[frequent], obs[frequent]
     batch, batch_column, batches = columns.batch_codes(obs, batch_key)
     notes |= {"batch_key": batch_column, "batches": {name: int((batch == i).sum()) for i, name in enumerate(batches)}}
     if batch_column:
         log.info("batches: obs column '%s', %d of them; control means are matched to them", batch_column, len(batches))
         notes["unmatched_conditions"] = _unmatched(condition, batch)
 
-    present = tuple(sorted(set(condition) - {naming.CONTROL}))
-    panel = _panel(expression, condition, present, names, hvg, notes)
-    genes = _describe(names, panel, present, annotation, notes)
+    present, rows = tuple(sorted(set(condition) - {naming.CONTROL})), np.flatnonzero(frequent)
+
+    def logs(rows: np.ndarray) -> Iterator[sp.csr_matrix]:
+        return (normalise(block, target_sum) if raw else block for block in row_blocks(read, rows))
+
+    panel = np.ones(len(names.symbol), dtype=bool)
+    if hvg is not None:
+        control = gather(logs(rows[condition == naming.CONTROL]), len(panel))
+        panel = _panel(control, present, names, hvg)
+    notes |= {"hvg": hvg, "genes_measured": int(panel.sum())}
+    kept = np.flatnonzero(panel)
+    kept = kept[
+        np.argsort(names.symbol[kept].astype(str), kind="stable")
+    ]  # so that their order in the file is no matter
+    expression = gather((block[:, kept] for block in logs(rows)), len(kept), on_disk)
+    genes = _describe(names, kept, present, annotation, notes)
     place = {name: code for code, name in enumerate(present)} | {naming.CONTROL: -1}
     stored = stored_rankings(adata.uns, labels.by_label, _within(aliases, genes), type_name)
     screen = Screen(
-        expression=expression if panel.all() else expression[:, np.flatnonzero(panel)],
+        expression=expression,
         condition=np.array([place[name] for name in condition], dtype=np.int64),
         conditions=present,
         batch=batch,
+        rank=np.argsort(np.argsort(obs.index.to_numpy(dtype=str), kind="stable")),
         genes=genes,
         stored_de={name: stored[name] for name in present if name in stored},
         notes=notes,
@@ -169,26 +187,25 @@ def _ensembl_aliases(labels: Iterable[str], names: GeneNames, annotation: Annota
     return found
 
 
-def _read_expression(
-    matrix: Any, rows: np.ndarray, counts: Counts, target_sum: float, notes: dict[str, Any]
-) -> tuple[sp.csr_matrix, np.ndarray]:
-    """(log1p expression [rows, genes], bool [rows]: cells that have counts); says what the numbers are."""
-    expression = to_csr(matrix, rows)
+def _what_numbers(
+    expression: sp.csr_matrix, counts: Counts, target_sum: float, notes: dict[str, Any]
+) -> tuple[bool, np.ndarray]:
+    """(Whether they are raw counts, bool [cells]: which have counts); checks them, and says what they are."""
     check_values(expression)
     raw = is_counts(expression) if counts == "auto" else counts == "raw"
     how = "detected" if counts == "auto" else "as told"
-    alive = np.ones(len(rows), dtype=bool)
+    alive = np.ones(expression.shape[0], dtype=bool)
     notes |= {"counts": "raw" if raw else "log1p", "counts_detected": counts == "auto", "empty_cells": 0}
     notes["target_sum"] = target_sum if raw else None
     if not raw:
         log.info("expression: log1p values (%s), used as they are", how)
-        return expression, alive
+        return False, alive
     alive = np.diff(expression.indptr) > 0
     notes["empty_cells"] = int((~alive).sum())
     log.info("expression: raw counts (%s), normalised to %g per cell and log1p", how, target_sum)
     if notes["empty_cells"]:
         log.info("%d cells without any count are left out", notes["empty_cells"])
-    return normalise(expression, target_sum), alive
+    return True, alive
 
 
 def _frequent(condition: np.ndarray, alive: np.ndarray, min_cells: int, notes: dict[str, Any]) -> np.ndarray:
@@ -232,38 +249,25 @@ def _unmatched(condition: np.ndarray, batch: np.ndarray) -> list[str]:
     return found
 
 
-def _panel(
-    expression: sp.csr_matrix,
-    condition: np.ndarray,
-    present: Sequence[str],
-    names: GeneNames,
-    hvg: int | None,
-    notes: dict[str, Any],
-) -> np.ndarray:
+def _panel(control: sp.csr_matrix, present: Sequence[str], names: GeneNames, hvg: int) -> np.ndarray:
     """bool [genes]: the genes with a read-out."""
-    panel = np.ones(len(names.symbol), dtype=bool)
-    if hvg is not None:
-        panel = variable_genes(expression[np.flatnonzero(condition == naming.CONTROL)], hvg)
-        targets = {gene for name in present for gene in naming.targets(name)}
-        panel |= np.isin(names.symbol.astype(str), sorted(targets))
-        log.info(
-            "gene panel: %d of %d genes, by variance among control cells, and all measured targets",
-            panel.sum(),
-            len(panel),
-        )
-    notes |= {"hvg": hvg, "genes_measured": int(panel.sum())}
+    targets = {gene for name in present for gene in naming.targets(name)}
+    panel = variable_genes(control, hvg) | np.isin(names.symbol.astype(str), sorted(targets))
+    log.info(
+        "gene panel: %d of %d genes, by variance among control cells, and all measured targets", panel.sum(), len(panel)
+    )
     return panel
 
 
 def _describe(
-    names: GeneNames, panel: np.ndarray, present: Sequence[str], annotation: Annotation, notes: dict[str, Any]
+    names: GeneNames, kept: np.ndarray, present: Sequence[str], annotation: Annotation, notes: dict[str, Any]
 ) -> Genes:
-    """Nodes: the panel, then targets without a read-out. Raises DataError for a target that no source knows."""
-    measured = names.symbol[panel].tolist()
+    """Nodes: the ``kept`` genes, then targets without a read-out. DataError for a target that no source knows."""
+    measured = names.symbol[kept].tolist()
     targets = {gene for name in present for gene in naming.targets(name)}
     unmeasured = sorted(targets.difference(measured))
     symbols = [*measured, *unmeasured]
-    ensembl = [*names.ensembl[panel].tolist(), *[""] * len(unmeasured)]
+    ensembl = [*names.ensembl[kept].tolist(), *[""] * len(unmeasured)]
     asked, annotation = annotation.look_ups, annotation.looked_up(symbols, ensembl)
     unknown = [gene for gene in unmeasured if gene not in annotation]
     if unknown and not annotation.is_empty:

@@ -20,7 +20,7 @@ CACHED_ROWS = 8
 
 @dataclass(frozen=True, eq=False)
 class ControlHalves:
-    """Two disjoint halves of the control cells, as row indices in ascending order."""
+    """Two disjoint halves of the control cells, as row indices."""
 
     model: np.ndarray
     """Everything a model sees of the controls, the control mean of its predictions included."""
@@ -48,11 +48,15 @@ class Screen:
     """Condition -> gene symbols ranked by the file itself (``uns["rank_genes_groups_cov_all"]``); may be empty."""
     notes: Mapping[str, Any] = field(default_factory=dict)
     """Everything that was detected or chosen on reading, as JSON values."""
+    rank: np.ndarray | None = None
+    """[cells] their order wherever it counts (draws, sums), such as that of their barcodes; None: as they stand."""
 
     def __post_init__(self) -> None:
         cells, measured = self.expression.shape
         if not len(self.condition) == len(self.batch) == cells:
             raise DataError(f"{cells} cells, but {len(self.condition)} condition and {len(self.batch)} batch entries")
+        if self.rank is not None and len(self.rank) != cells:
+            raise DataError(f"{cells} cells, but {len(self.rank)} ranks")
         if measured != self.genes.measured:
             raise DataError(f"expression of {measured} genes, but {self.genes.measured} genes are marked as measured")
         if list(self.conditions) != sorted(set(self.conditions)) or naming.CONTROL in self.conditions:
@@ -65,9 +69,13 @@ class Screen:
             raise DataError("no control cells; expected cells that were not perturbed")
 
     @cached_property
+    def _rank(self) -> np.ndarray:
+        return np.arange(len(self.condition)) if self.rank is None else self.rank
+
+    @cached_property
     def _rows(self) -> list[np.ndarray]:
         """Rows of the control, then of each condition."""
-        order = np.argsort(self.condition, kind="stable")
+        order = np.lexsort((self._rank, self.condition))
         bounds = np.searchsorted(self.condition[order], np.arange(-1, len(self.conditions) + 1))
         return [order[start:end] for start, end in zip(bounds[:-1], bounds[1:], strict=True)]
 
@@ -86,15 +94,19 @@ class Screen:
 
     @property
     def control_cells(self) -> np.ndarray:
-        """Row indices of the control cells, ascending."""
+        """Row indices of the control cells, by rank."""
         return self._rows[0]
 
     def cells(self, condition: str) -> np.ndarray:
-        """Row indices of a condition's cells, ascending; DataError where the screen has no such condition."""
+        """Row indices of a condition's cells, by rank; DataError where the screen has no such condition."""
         if condition not in self._position:
             close = did_you_mean(condition, self._position)
             raise DataError(f"the screen has no condition '{condition}'{close}; it has {len(self.conditions)}")
         return self._rows[self._position[condition]]
+
+    def by_rank(self, rows: np.ndarray) -> np.ndarray:
+        """Row indices in the order of their rank."""
+        return rows[np.argsort(self._rank[rows])]
 
     def targets(self, condition: str) -> np.ndarray:
         """Node indices (into `genes`) of a canonical condition's targets, of any condition, measured or not.
@@ -128,7 +140,8 @@ class Screen:
             odd = (odd + len(rows)) % 2
             halves[0].append(rows[:cut])
             halves[1].append(rows[cut:])
-        return ControlHalves(*(np.sort(np.concatenate(half)) for half in halves))
+        whole = (np.concatenate(half) for half in halves)
+        return ControlHalves(*(self.by_rank(half) for half in whole))
 
     def control_mean(self, rows: np.ndarray, condition: str | None = None) -> np.ndarray:
         """float32 [measured]: mean of the control cells ``rows``, matched to the batches of a condition.

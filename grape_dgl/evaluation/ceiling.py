@@ -126,6 +126,7 @@ def _split_half(
         condition=np.concatenate([np.full(len(control.reference), -1), np.repeat([place[c] for c in cells], sizes)]),
         conditions=tuple(kept),
         batch=screen.batch[rows],
+        rank=None,
         stored_de={c: genes for c, genes in screen.stored_de.items() if c in place},
     )
     sides = ControlHalves(np.arange(len(first)), np.arange(len(first), len(control.reference)))

@@ -43,6 +43,7 @@ def null_screen(screen: Screen, n_conditions: int, cells_each: int, seed: int) -
         condition=condition,
         conditions=tuple(sorted(str(s) for s in rng.choice(names, n_conditions, replace=False))),
         batch=screen.batch[rows],
+        rank=None,
         stored_de={},
         notes={**screen.notes, "null": {"conditions": n_conditions, "cells_each": cells_each, "seed": seed}},
     )

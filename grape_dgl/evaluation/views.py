@@ -34,7 +34,7 @@ class View(NamedTuple):
 def halves(screen: Screen, name: str, cells: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Two halves of ``cells``, evenly within each batch, drawn by seed and name whatever else is scored."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    shuffled = rng.permutation(np.sort(cells))
+    shuffled = rng.permutation(screen.by_rank(cells))
     shuffled = shuffled[np.argsort(screen.batch[shuffled], kind="stable")]
     return shuffled[::2], shuffled[1::2]
 

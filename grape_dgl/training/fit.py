@@ -173,6 +173,7 @@ class _Keeper(Checkpoint):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         module = cast(Fit, pl_module)
         module.lap("start")
+        self.files.log.parent.mkdir(parents=True, exist_ok=True)
         before = read_progress(self.files.progress)
         if before is not None and before.member == self.files.member:
             self._go_on(trainer, module)
@@ -195,6 +196,8 @@ class _Keeper(Checkpoint):
         log.info("going on after epoch %d", found.epochs - 1)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.files.log.parent.is_dir():
+            raise ModelError(f"the folder '{self.files.log.parent}' is gone, and with it this training; train again")
         module, names = cast(Fit, pl_module), ("loss", "mse", "direction", "structure", "edges", "val_rmse")
         row = {name: float(trainer.callback_metrics[name]) for name in names if name in trainer.callback_metrics}
         row = {"epoch": float(trainer.current_epoch), **row, "seconds": time.monotonic() - self._started}

@@ -191,6 +191,7 @@ def test_predicted_cells_are_scored_by_their_means_and_as_cells(
     scores = json.loads(capsys.readouterr().out)
     control = screen.control_halves(0)
     base = screen.control_mean(control.model)
+    x = cells[:, screen.genes.symbol[:30]].X
     change = np.stack([x[labels == label].mean(axis=0) - base for label in ("G1+G0", "G2+ctrl")])
     wanted = summary(evaluate(screen, control, {"mine": change}, ["G0+G1", "G2"]))
     assert scores["test"]["mine"] == pytest.approx(wanted["test"]["mine"], rel=1e-5)

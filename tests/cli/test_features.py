@@ -37,8 +37,8 @@ def test_table_json_and_file(arguments: list[str], tmp_path: Path, capsys: pytes
     assert {name: row["genes"] for name, row in answer.items()} == wanted and answer["all"]["measured"] == 5
     assert answer["seq"]["source"]["dim"] == 2 + 10 + 32
     with np.load(out) as saved:
-        assert saved["symbol"].tolist() == ["MYC", "FOS", "JUN", "TP53", "GATA1"]
-        assert saved["present_seq"].tolist() == [True, False, True, False, False]
+        assert saved["symbol"].tolist() == ["FOS", "GATA1", "JUN", "MYC", "TP53"]
+        assert saved["present_seq"].tolist() == [False, False, True, True, False]
         np.testing.assert_array_equal(saved["seq"][2], spectrum(SEQUENCES["JUN"], 3))
         assert "text" not in saved
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,17 @@ def test_transfer_that_is_always_interrupted_leaves_nothing(server: Server, body
         download.fetch(server.url, tmp_path / "norman.h5ad")
     assert len(server.asked) == download.RETRIES + 1
     assert left_over(tmp_path) == []
+
+
+def test_what_a_killed_download_left_is_removed_after_a_day(server: Server, body: bytes, tmp_path: Path) -> None:
+    for name, age in (("old", 90_000), ("new", 3600)):
+        folder = tmp_path / f".download-{name}"
+        folder.mkdir()
+        (folder / "norman").write_bytes(b"half")
+        os.utime(folder, (time.time() - age, time.time() - age))
+    server.will_send(body)
+    download.fetch(server.url, tmp_path / "norman.h5ad")
+    assert left_over(tmp_path) == [".download-new", "norman.h5ad", "norman.sha256"]
 
 
 def test_server_error_then_success(server: Server, body: bytes, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import scanpy
 import scipy.sparse as sp
 
-from grape_dgl.data.expression import check_values, is_counts, normalise, pick_matrix, to_csr, variable_genes
+from grape_dgl.data.expression import check_values, is_counts, normalise, pick_matrix, variable_genes
 from grape_dgl.errors import DataError
 
 
@@ -31,24 +31,11 @@ def test_normalise_leaves_its_input(counts: np.ndarray) -> None:
     np.testing.assert_array_equal(matrix.toarray(), counts)
 
 
-@pytest.mark.parametrize("form", [np.asarray, sp.csr_matrix, sp.csc_matrix, sp.csr_array, sp.coo_matrix])
-@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.uint8])
-def test_to_csr_takes_rows_of_any_form(counts: np.ndarray, form: type, dtype: type) -> None:
-    rows = np.array([5, 2, 30])
-    matrix = form(counts.astype(dtype))
-    result = to_csr(matrix, rows)
-    assert isinstance(result, sp.csr_matrix)
-    assert result.dtype == np.float32
-    np.testing.assert_array_equal(result.toarray(), counts[rows])
-    result.data[:] = -1
-    np.testing.assert_array_equal(sp.csr_matrix(matrix).toarray(), counts)
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
 def test_bad_values_are_counted(counts: np.ndarray, value: float) -> None:
     counts[0, :2] = value
     with pytest.raises(DataError, match=" 2 "):
-        check_values(to_csr(counts, np.arange(40)))
+        check_values(sp.csr_matrix(counts))
 
 
 def test_counts_and_logarithms_are_told_apart(counts: np.ndarray) -> None:
@@ -58,11 +45,6 @@ def test_counts_and_logarithms_are_told_apart(counts: np.ndarray) -> None:
         is_counts(sp.csr_matrix(counts * 100.5))
     with pytest.raises(DataError, match="only zeros"):
         is_counts(sp.csr_matrix(np.zeros((2, 2), np.float32)))
-
-
-def test_text_is_no_expression() -> None:
-    with pytest.raises(DataError, match="expected numbers"):
-        to_csr(np.array([["a"]]), np.array([0]))
 
 
 def test_pick_matrix(counts: np.ndarray) -> None:

@@ -301,6 +301,7 @@ def test_nothing_done_scores_zero_with_disjoint_controls_only(shared_data: Calla
         condition=np.repeat([-1, 0], [1060, len(rows) - 1060]),
         conditions=("BRD4",),
         batch=np.zeros(len(rows), dtype=np.int64),
+        rank=None,
     )
     _check_null(_null_scores(few, 40))
 
