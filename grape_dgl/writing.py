@@ -25,6 +25,7 @@ def write_beside(path: Path, write: Callable[[Path], object], durable: bool = Fa
     beside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         write(beside)
+        open_to_others(beside)  # which safetensors does not
         if durable:
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
@@ -34,6 +35,13 @@ def write_beside(path: Path, write: Callable[[Path], object], durable: bool = Fa
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def open_to_others(path: Path) -> None:
+    """As far as the process's mask of permissions says: temporary files are closed to them, results are not."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def write_text(path: Path, text: str) -> None:

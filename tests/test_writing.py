@@ -10,15 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from grape_dgl.errors import DataError
-from grape_dgl.writing import only_one, replacing, write_json
+from grape_dgl.writing import only_one, replacing, write_beside, write_json
 
 
 def test_numbers_of_numpy_and_paths(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.json"
     write_json(path, {"sum": np.float32(1e4), "cells": np.int64(3), "file": Path("x"), "none": None})
     assert json.loads(path.read_text()) == {"sum": 1e4, "cells": 3, "file": "x", "none": None}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_the_mask_of_permissions_decides_who_may_read(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_beside(tmp_path / "a.safetensors", lambda path: save_file({"a": np.zeros(2)}, path))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 @pytest.mark.parametrize("value", [float("nan"), np.float32("inf")])

@@ -21,7 +21,7 @@ import h5py
 import pooch
 
 from grape_dgl.errors import DownloadError
-from grape_dgl.writing import write_text
+from grape_dgl.writing import open_to_others, write_text
 
 log = logging.getLogger("grape_dgl")
 
@@ -127,7 +127,7 @@ def _install(received: Path, target: Path, url: str) -> None:
             raise DownloadError(
                 f"'{received.name}' from {url} is a damaged or incomplete .h5ad file ({error}); try again"
             ) from error
-        whole.chmod(0o666 & ~_umask())
+        open_to_others(whole)
         digest = pooch.file_hash(str(whole))
         record = target.with_suffix(".sha256")
         record.unlink(missing_ok=True)
@@ -167,13 +167,6 @@ def _sweep(folder: Path) -> None:
     for path in (*folder.glob(".download-*"), *folder.glob(".unpack-*")):
         if path.stat().st_mtime < time.time() - 86_400:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _umask() -> int:
-    """The process's mask of permissions: temporary files are closed to others, a shared cache is not."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _record(path: Path, digest: str) -> None:
