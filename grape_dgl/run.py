@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def resolve_device(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained GRAPE model and what it was trained with."""
 
@@ -94,6 +95,11 @@ class Run:
     """Encoder, weights hash and pooling by modality."""
     conditions: Mapping[str, str]
     """Condition of the screen -> part of the split."""
+
+    def __repr__(self) -> str:
+        parts = Counter(self.conditions.values())
+        listed = ", ".join(f"{number:,} {part}" for part, number in parts.items())
+        return f"Run of {len(self.ensemble.members)} GRAPE on {len(self.genes):,} genes; conditions: {listed}"
 
     def save(self, folder: Path) -> None:
         """Write ``folder/model`` (but not the weights, which training writes) and ``folder/nodes.tsv``."""

@@ -63,6 +63,12 @@ def test_saved_is_loaded_in_both_engines(trained: tuple[Run, Path]) -> None:
         np.testing.assert_allclose(other.std, wanted.std, rtol=0, atol=1e-6)
 
 
+def test_it_says_what_it_is_in_a_line(trained: tuple[Run, Path]) -> None:
+    run, _ = trained
+    assert repr(run).startswith(f"Run of 2 GRAPE on {len(run.genes)} genes; conditions: ")
+    assert "\n" not in repr(run) and " test" in repr(run)
+
+
 def test_predictions_say_what_they_are(trained: tuple[Run, Path]) -> None:
     run, _ = trained
     a, b, c = sorted(run.genes.symbol[:3])

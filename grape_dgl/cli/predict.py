@@ -87,6 +87,7 @@ def command(
     predictions = loaded.predict(wanted, *known)
     if out is not None:
         predictions.write(out)
+        log.info("all %d genes are in '%s'", len(predictions.genes), out)
     rows = []
     for place, name in enumerate(predictions.conditions):
         change = predictions.change[place]

@@ -28,7 +28,7 @@ class ControlHalves:
     """Reference of observed changes and of differential expression."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Screen:
     """Cells of one perturbation screen: log1p of library-size-normalised expression and what was done to each cell.
 
@@ -50,6 +50,13 @@ class Screen:
     """Everything that was detected or chosen on reading, as JSON values."""
     rank: np.ndarray | None = None
     """[cells] their order wherever it counts (draws, sums), such as that of their barcodes; None: as they stand."""
+
+    def __repr__(self) -> str:
+        measured, nodes = self.genes.measured, len(self.genes)
+        return (
+            f"Screen of {len(self.condition):,} cells ({len(self.control_cells):,} control), {len(self.conditions):,} "
+            f"conditions, {measured:,} genes measured, {nodes - measured:,} other targets"
+        )
 
     def __post_init__(self) -> None:
         cells, measured = self.expression.shape

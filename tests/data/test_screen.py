@@ -43,6 +43,33 @@ def test_cells_of_all_conditions_are_all_cells(screen: Screen) -> None:
     np.testing.assert_array_equal(np.sort(rows), np.arange(101))
 
 
+def test_it_says_what_it_is_in_a_line(screen: Screen) -> None:
+    control = len(screen.control_cells)
+    said = f"Screen of 101 cells ({control} control), 3 conditions, 6 genes measured, 1 other targets"
+    assert repr(screen) == said
+
+
+def test_cells_count_in_the_order_of_their_rank(screen: Screen) -> None:
+    """However they stand: the same cells are drawn, and sums are the same to the last bit."""
+    order = np.random.default_rng(1).permutation(101)
+    mixed = replace(
+        screen,
+        expression=screen.expression[order],
+        condition=screen.condition[order],
+        batch=screen.batch[order],
+        rank=order,
+    )
+    for name in ("control", *CONDITIONS):
+        np.testing.assert_array_equal(order[mixed.cells(name)], screen.cells(name))
+        np.testing.assert_array_equal(mixed.mean(name), screen.mean(name))
+    halves, others = screen.control_halves(0), mixed.control_halves(0)
+    for half, other in ((halves.model, others.model), (halves.reference, others.reference)):
+        np.testing.assert_array_equal(order[other], half)
+        np.testing.assert_array_equal(mixed.control_mean(other, "G1"), screen.control_mean(half, "G1"))
+    with pytest.raises(DataError, match="101 cells, but 100 ranks"):
+        replace(screen, rank=order[1:])
+
+
 def test_targets_are_nodes_measured_or_not(screen: Screen) -> None:
     assert screen.targets("G0+OUT").tolist() == [0, 6]
     assert screen.targets("G3+G5").tolist() == [3, 5]
