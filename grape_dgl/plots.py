@@ -34,9 +34,10 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     Raises DataError where the condition has no observed cells.
     """
     if condition not in predictions.conditions:
-        hint = did_you_mean(condition, predictions.conditions)
+        listed = ", ".join(predictions.conditions[:8]) + (", ..." if len(predictions.conditions) > 8 else "")
         raise DataError(
-            f"no prediction of condition '{condition}'{hint}; there are {', '.join(predictions.conditions[:8])}"
+            f"no prediction of condition '{condition}' beside an observation; there are {len(predictions.conditions)} "
+            f"({listed}){did_you_mean(condition, predictions.conditions)}"
         )
     row = predictions.conditions.index(condition)
     change = predictions.observed_change

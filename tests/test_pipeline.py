@@ -364,9 +364,12 @@ def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     assert main(["plot", str(folder), "--condition", condition, "-o", str(tmp_path / "more"), "--json"]) == 0
     stems = {Path(path).stem for path in json.loads(capsys.readouterr().out).values()}
-    assert len(stems) == 3 and stems - {f"change-{condition}", "training"} <= {
-        f"network-{target}" for target in condition.split("+")
-    }  # one of its targets is linked
+    edges = pd.read_csv(folder / "graph.tsv.gz", sep="\t")
+    linked = {target for target in condition.split("+") if target in {*edges["source"], *edges["target"]}}
+    assert linked and stems == {f"change-{condition}", "training", *(f"network-{target}" for target in linked)}
+    trained_on = json.loads((folder / "split.json").read_text())["train"][0]
+    assert main(["plot", str(folder), "--condition", trained_on, "-o", str(tmp_path / "none")]) == 1
+    assert f"no prediction of condition '{trained_on}' beside an observation; there are" in capsys.readouterr().err
 
 
 def test_a_modality_that_the_screen_lacks(tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--condition", "conditions", multiple=True, help="Test condition to draw [all]. Repeatable.")
 @click.option(
-    "--gene", "genes", multiple=True, help="Draw the learned network around this gene [a test target]. Repeatable."
+    "--gene",
+    "genes",
+    multiple=True,
+    help="Draw the learned network around this gene [those of --condition that have edges, or one]. Repeatable.",
 )
 @click.option("--format", "ending", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for the figures [RUN/plots].")
@@ -57,8 +60,9 @@ def command(
     edges = pd.read_csv(run / "graph.tsv.gz", sep="\t", keep_default_na=False)
     symbols = pd.read_csv(run / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)["symbol"]
     names = [parse_condition(text, set(symbols)) for text in conditions] or list(predictions.conditions)
+    linked = _linked(edges, names)[: None if conditions else 1]
     figures = {f"change-{name}": change_figure(predictions, name) for name in names}
-    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes or _best_linked(edges, names)}
+    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes or linked}
     figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace('/', '_')}.{ending}" for name in figures}
@@ -70,8 +74,8 @@ def command(
         echo_json({name: str(path) for name, path in paths.items()})
 
 
-def _best_linked(edges: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
-    """The target of ``conditions`` with the most edges, where any has one."""
+def _linked(edges: pd.DataFrame, conditions: Sequence[str]) -> list[str]:
+    """The targets of ``conditions`` that have edges, those with the most first."""
     degree = Counter([*edges["source"], *edges["target"]])
-    linked = [gene for name in conditions for gene in targets(name) if degree[gene]]
-    return [max(linked, key=lambda gene: degree[gene])] if linked else []
+    found = {gene for name in conditions for gene in targets(name) if degree[gene]}
+    return sorted(found, key=lambda gene: (-degree[gene], gene))
