@@ -10,6 +10,11 @@ import pandas as pd
 import scipy.sparse as sp
 
 GENES = [f"G{number}" for number in range(12)]
+SMALL = (
+    "model.hidden=8", "model.width=4", "model.heads=2", "structure.heads=2", "structure.sparsity=degree:4",
+    "alignment.epochs=1", "training.epochs=2", "training.device=cpu",
+)  # fmt: skip
+"""Settings of a small model that trains in a moment."""
 LABELS = ["control", "control", "G1", "G2", "G3", "G1+G2", "G4", "G5"]
 
 

@@ -11,16 +11,13 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-from plain_screen import plain, write
+from plain_screen import SMALL, plain, write
 
 from grape_dgl.config import Config
 from grape_dgl.data.read import read_screen
 from grape_dgl.pipeline import train
 
-SETTINGS = [
-    "model.hidden=8", "model.width=4", "model.heads=2", "structure.heads=2", "structure.sparsity=degree:4",
-    "alignment.epochs=1", "training.epochs=3", "training.device=cpu",
-]  # fmt: skip
+SETTINGS = [*SMALL, "training.epochs=3"]
 
 
 def test_order_of_cells_and_genes_in_the_file(tmp_path: Path) -> None:

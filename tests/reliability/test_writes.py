@@ -9,17 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plain_screen import write
+from plain_screen import SMALL, write
 
 from grape_dgl.cli import main
 from grape_dgl.run import Run
 from grape_dgl.training.fit import Fit
 
-SETTINGS = (
-    "model.hidden=8", "model.width=4", "model.heads=2", "structure.heads=2", "structure.sparsity=degree:4",
-    "alignment.epochs=1", "training.epochs=2", "training.device=cpu",
-)  # fmt: skip
-TRAIN = [word for setting in SETTINGS for word in ("--set", setting)]
+TRAIN = [word for setting in SMALL for word in ("--set", setting)]
 SUITE = """
 name = "small"
 splits = ["condition"]
