@@ -190,6 +190,26 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class ResponseConfig:
+    """What is expected of a condition before the graph speaks (``training.response``)."""
+
+    kind: Literal["none", "additive"] = "none"
+    """``additive``: common change and one effect per target, in closed form; the network learns what is left."""
+    penalty: float = 0.05
+    """Of the ridge regression, as a share of the mean diagonal of its kernel."""
+    control_noise: float = 0.6
+    """Share of the control mean's estimated noise that is taken out of the changes, at most."""
+    gate: float = 1.0
+    """Standard errors over validation conditions by which the network must be better than without; else it is silent.
+    Without validation conditions it is."""
+
+    def __post_init__(self) -> None:
+        _check(self.penalty > 0, "response.penalty", self.penalty, "a number above 0")
+        _check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
+        _check(self.gate >= 0, "response.gate", self.gate, "0 or more")
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Eq. 14-18 and the optimiser."""
 
@@ -229,6 +249,7 @@ class Config:
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     structure: StructureConfig = field(default_factory=StructureConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    response: ResponseConfig = field(default_factory=ResponseConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -239,11 +260,22 @@ class Config:
             f"a divisor of model.hidden = {self.model.hidden}",
         )
         _check(
+            self.response.kind == "none" or self.training.readout == "ridge",
+            "training.readout",
+            self.training.readout,
+            "'ridge' with response.kind = 'additive', which decides by it whether the network speaks",
+        )
+        _check(
             not (self.model.ablation == "no_gsl" and self.structure.min_neighbours),
             "structure.min_neighbours",
             self.structure.min_neighbours,
             "0 with the ablation no_gsl, which learns no graph",
         )
+
+    @property
+    def gate(self) -> float | None:
+        """``response.gate`` where there is a response, under which the network may be silent."""
+        return self.response.gate if self.response.kind != "none" else None
 
     @classmethod
     def resolve(
@@ -308,6 +340,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"readout": "plain"},
         "training": {"readout": "gradient", "cells_per_step": 64, "least_steps": 1},
     },
+    "best": {"response": {"kind": "additive"}},
 }
 
 

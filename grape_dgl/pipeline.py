@@ -37,6 +37,7 @@ from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.interruption import PROGRESS, Interruption
 from grape_dgl.training.progress import Progress, read_progress
+from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights
 from grape_dgl.writing import only_one, replacing, write_beside, write_json, write_text
 
@@ -100,6 +101,10 @@ def train(
     lap("features")
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     inputs = gene_inputs(screen.genes, features, priors, given)
+    expected = None
+    if config.response.kind != "none":
+        expected = Expectations.of(screen, split.train, split.val, control, config.response)
+        lap("response")
     started_with = digests(config, split, control, screen, inputs)
     if before is not None:
         same_start(before, started_with, out)
@@ -127,7 +132,7 @@ def train(
             files = FitFiles(weights_path(out, number), log_file, out / PROGRESS, number, started_with)
             result = fit(
                 member, inputs, screen, control, split.train, split.val, files, seed=seed + number, device=device,
-                progress=progress, interruption=interruption,
+                progress=progress, interruption=interruption, expected=expected,
             )  # fmt: skip
             lap("train")
             phases.update(result.phases)
@@ -142,6 +147,7 @@ def train(
                 ensemble=ready(members, inputs.to(device)),
                 feature_sources={m: f.source for m, f in features.items()},
                 conditions={name: part for part in PARTS for name in getattr(split, part)},
+                response=None if expected is None else expected.response,
             )
             run.save(out)
             if interruption.received or result.diverged:

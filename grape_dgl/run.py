@@ -34,14 +34,14 @@ from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Change, Ensemble, ready
+from grape_dgl.training.response import Response
 from grape_dgl.training.weights import load_weights, write_tensors
 from grape_dgl.writing import write_beside, write_json
 
 log = logging.getLogger("grape_dgl")
 
-FORMAT = 1
-"""Version of the model folder; a newer one is refused with a clear line."""
-
+FORMAT = 2
+"""Version of the model folder; a newer one is refused with a clear line. 1 has no response."""
 
 SAME = 0.1
 """Below this share of the observed spread, predictions count as the same for every condition."""
@@ -95,6 +95,8 @@ class Run:
     """Encoder, weights hash and pooling by modality."""
     conditions: Mapping[str, str]
     """Condition of the screen -> part of the split."""
+    response: Response | None = None
+    """What is expected before the network speaks."""
 
     def __repr__(self) -> str:
         parts = Counter(self.conditions.values())
@@ -109,13 +111,15 @@ class Run:
         tensors = {f"values.{m}": x.numpy() for m, x in inputs.values.items()}
         tensors |= {f"present.{m}": x.numpy() for m, x in inputs.present.items()}
         tensors["control"] = self.control
+        if self.response is not None:
+            tensors |= self.response.tensors()
         for prior in inputs.priors:
             tensors |= _pairs_to_tensors(f"prior.{prior.name}", prior.pairs)
             tensors[f"prior.{prior.name}.present"] = prior.present.numpy()
         if inputs.given is not None:
             tensors |= _pairs_to_tensors("given", inputs.given)
         description = {
-            "format": FORMAT,
+            "format": FORMAT if self.response is not None else 1,
             "members": len(self.ensemble.members),
             "measured": self.genes.measured,
             "widths": inputs.widths,
@@ -154,6 +158,7 @@ class Run:
                 _pairs("given", tensors) if "given.first" in tensors else None,
             )
             control = tensors["control"]
+            response = None if config.response.kind == "none" else Response.from_tensors(tensors)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder}/model' lacks {error}; the run folder is altered") from error
         place = resolve_device(device)
@@ -162,7 +167,7 @@ class Run:
             member = GRAPE(config, widths, genes.measured, choose_engine(engine, place))
             load_weights(member, weights_path(folder, number))
             members.append(member)
-        return cls(config, genes, control, ready(members, inputs.to(place)), sources, conditions)
+        return cls(config, genes, control, ready(members, inputs.to(place)), sources, conditions, response)
 
     @property
     def described(self) -> np.ndarray:
@@ -181,12 +186,12 @@ class Run:
         """
         names, parts = self._answer(conditions, annotation, cache)
         mean = np.empty((len(names), self.genes.measured), dtype=np.float32)
-        std = np.empty_like(mean) if len(self.ensemble.members) > 1 else None
+        beside: dict[str, Any] = {layer: np.empty_like(mean) for layer in self._layers}
         for rows, change in parts:
             mean[rows] = change.mean
-            if std is not None and change.std is not None:
-                std[rows] = change.std
-        return dataclasses.replace(self._blank(names), change=mean, expected=mean + self.control, std=std)
+            for layer, matrix in beside.items():
+                matrix[rows] = getattr(change, layer)
+        return dataclasses.replace(self._blank(names), change=mean, expected=mean + self.control, **beside)
 
     def predict_to(
         self,
@@ -197,10 +202,19 @@ class Run:
     ) -> list[str]:
         """Write what :meth:`predict` says to ``path`` part by part, however many conditions there are; their names."""
         names, parts = self._answer(conditions, annotation, cache)
-        layers = ("change", "std") if len(self.ensemble.members) > 1 else ("change",)
-        known = ((rows, {"change": one.mean, "X": one.mean + self.control, "std": one.std}) for rows, one in parts)
-        self._blank(names).write_rows(Path(path), layers, known)
+        layers = self._layers
+        known = (
+            (rows, {"change": one.mean, "X": one.mean + self.control} | {name: getattr(one, name) for name in layers})
+            for rows, one in parts
+        )
+        self._blank(names).write_rows(Path(path), ["change", *layers], known)
         return names
+
+    @property
+    def _layers(self) -> list[str]:
+        """What a ``Change`` of this run has beside its mean."""
+        several = ["std"] if len(self.ensemble.members) > 1 else []
+        return several if self.response is None else [*several, "margin"]
 
     def _blank(self, names: Sequence[str]) -> Predictions:
         """Predictions of ``names`` in which nothing is predicted yet; its matrices take no memory."""
@@ -242,10 +256,19 @@ class Run:
                 ids = [[place[t] if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
                 start = 0
                 for change in self.ensemble.predict(ids, new):
-                    yield rows[start : start + len(change.mean)], change
-                    start += len(change.mean)
+                    part = slice(start, start + len(change.mean))
+                    yield rows[part], self._with_response(change, ids[part])
+                    start = part.stop
 
         return names, parts()
+
+    def _with_response(self, change: Change, conditions: Sequence[Sequence[int]]) -> Change:
+        """The expectation and what the network adds to it; nothing is expected where nobody is perturbed."""
+        if self.response is None:
+            return change
+        perturbed = np.array([len(ids) > 0 for ids in conditions])[:, None]
+        expected, margin = self.response.change(conditions), self.response.margin(conditions)
+        return Change(change.mean + perturbed * expected, change.std, perturbed * margin)
 
     def graph(self) -> pd.DataFrame:
         """The learned graph as an edge table (``source``, ``target``, ``relation``, ``weight``)."""

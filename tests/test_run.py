@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import anndata as ad
@@ -11,17 +12,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from engines import needs_dgl
+from safetensors.numpy import load_file, save_file
 
 import grape_dgl
 import grape_dgl.training.ensemble as ensemble_module
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import Source, resolve
+from grape_dgl.data.conditions import targets
 from grape_dgl.data.read import read_screen
+from grape_dgl.data.screen import Screen
 from grape_dgl.errors import DataError, ModelError
+from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.model import GRAPE
 from grape_dgl.pipeline import train
 from grape_dgl.run import Run, resolve_device
+from grape_dgl.training.response import Evidence, fit_response
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +258,62 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
     with pytest.raises(ModelError, match="'cuda' is not available"):
         resolve_device("cuda")
+
+
+@pytest.fixture(scope="module")
+def best(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Screen]:
+    """By the preset, with a network that speaks."""
+    folder = tmp_path_factory.mktemp("best")
+    screen = read_screen(source.path, annotation=Annotation.from_files(source.annotation, source.sequences))
+    config = Config.resolve(
+        preset="best",
+        features={"kmer": 3},
+        alignment={"epochs": 1},
+        structure={"heads": 2, "sparsity": "degree:6"},
+        model={"hidden": 32, "width": 8, "heads": 2},
+        training={"epochs": 2, "device": "cpu"},
+    )
+    run = train(screen, folder, config, cache=folder / "cache")
+    for member in run.ensemble.members:
+        member.readout.weight.data.normal_()
+    return run, folder, screen
+
+
+def test_best_is_the_response_and_what_the_network_adds(best: tuple[Run, Path, Screen], tmp_path: Path) -> None:
+    run, _, screen = best
+    parts = [name for part in ("train", "val") for name, of in run.conditions.items() if of == part]
+    control = screen.control_halves(run.config.training.seed)
+    alone = fit_response(Evidence.of(screen, parts, control), run.config.response)
+    assert run.response is not None
+    np.testing.assert_allclose(run.response.effects, alone.effects)
+    asked = conditions(run)
+    found = run.predict(asked)
+    ids = [[run.genes.index(gene) for gene in targets(name)] for name in found.conditions]
+    network = np.concatenate([part.mean for part in run.ensemble.predict(ids)])
+    expected = alone.change(ids)
+    expected[[not one for one in ids]] = 0  # the control
+    assert np.abs(network[:-1]).max() > 0.01
+    np.testing.assert_allclose(found.change, network + expected, rtol=0, atol=1e-5)
+    assert found.margin is not None and not found.margin[found.conditions.index("control")].any()
+    np.testing.assert_allclose(found.margin[0], run.response.margin(ids[:1])[0], rtol=1e-6)
+    run.predict_to(tmp_path / "parts.h5ad", asked)
+    written = Predictions.read(tmp_path / "parts.h5ad")
+    np.testing.assert_allclose(written.change, found.change, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(written.margin, found.margin)
+
+
+def test_best_is_saved_and_loaded(best: tuple[Run, Path, Screen]) -> None:
+    """The weights in the folder are those before the test changed them: the network is silent there, or speaks."""
+    run, folder, _ = best
+    again = Run.load(folder, device="cpu")
+    assert again.response is not None and run.response is not None
+    for name, value in run.response.tensors().items():
+        np.testing.assert_array_equal(again.response.tensors()[name], value)
+    assert json.loads((folder / "model" / "model.json").read_text())["format"] == 2
+    tensors = load_file(folder / "model" / "inputs.safetensors")
+    del tensors["response.effects"]
+    altered = folder.parent / "altered"
+    shutil.copytree(folder, altered)
+    save_file(tensors, altered / "model" / "inputs.safetensors")
+    with pytest.raises(ModelError, match="lacks 'response.effects'"):
+        Run.load(altered)

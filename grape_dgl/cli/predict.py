@@ -94,8 +94,9 @@ def command(
         for gene in abs(change).argsort()[::-1][:top]:
             row = {"condition": name, "gene": str(predictions.genes[gene]), "change": round(float(change[gene]), 5)}
             row["expected"] = round(float(predictions.expected[place, gene]), 5)
-            if predictions.std is not None:
-                row["std"] = round(float(predictions.std[place, gene]), 5)
+            for beside in ("std", "margin"):
+                if (matrix := getattr(predictions, beside)) is not None:
+                    row[beside] = round(float(matrix[place, gene]), 5)
             rows.append(row)
     if as_json:
         echo_json(rows)

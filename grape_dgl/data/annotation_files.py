@@ -136,7 +136,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
     found = {field: normal.index(name) for field, names in COLUMNS.items() for name in names[::-1] if name in normal}
     if not {"ensembl", "symbol"} & set(found) or len(set(found) - {"chromosome"}) < 2:
         raise DataError(
-            f"'{path}', line 1: the columns are {', '.join(header[:12])}; "
+            f"'{path}', line 1: the columns are {', '.join(header[:12]) or 'all empty'}; "
             "expected a gene column (such as symbol or ensgene) and biotype or description"
         )
     return found
@@ -144,7 +144,7 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, int]:
 
 def _table_records(path: Path, text: str) -> list[Record]:
     rows = _rows(path, text)
-    _, header = next(rows)
+    _, header = next(rows, (1, []))
     columns = _columns(path, header)
     records, elsewhere = list[Record](), list[Record]()
     for number, cells in rows:

@@ -4,7 +4,8 @@ One row per condition (``obs_names`` = canonical name), one column per measured 
 
 * ``X`` predicted mean expression; ``layers["change"]`` predicted change from control; ``var["control"]`` control mean.
 * ``layers["observed"]`` mean of the condition's cells (NaN rows where there are none); ``layers["reference"]`` mean of
-  the control cells that no model saw, matched to their batches; ``layers["std"]`` over an ensemble.
+  the control cells that no model saw, matched to their batches; ``layers["std"]`` over an ensemble;
+  ``layers["margin"]``: 90 % of the true changes lie within ``change - margin`` and ``change + margin``.
 * ``layers["control"]`` only where the control mean differs between conditions, being matched to their batches.
 * ``obs["split"]``, ``obs["n_cells"]``; ``uns["grape_dgl"]``: model name, seed and whatever else was given.
 """
@@ -32,7 +33,7 @@ from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
 
-BESIDE = ("std", "observed", "reference")
+BESIDE = ("std", "margin", "observed", "reference")
 LAYERS = ("change", "control", *BESIDE)
 CLOSE = 1e-5
 """Expression differences up to this are rounding of float32 files."""
@@ -52,6 +53,8 @@ class Predictions:
     expected: np.ndarray
     """Change + control mean matched to the condition's batches"""
     std: np.ndarray | None = None
+    margin: np.ndarray | None = None
+    """Half the width of a 90 % interval of the true change"""
     observed: np.ndarray | None = None
     reference: np.ndarray | None = None
     """Mean of the control cells that no model saw, matched to the condition's batches"""

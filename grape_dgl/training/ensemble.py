@@ -21,10 +21,14 @@ STREAM = 256
 
 @dataclass(frozen=True)
 class Change:
-    """Predicted change [conditions, measured] in log1p units of some conditions; ``std`` over several members."""
+    """Predicted change [conditions, measured] in log1p units of some conditions; ``std`` over several members.
+
+    ``margin``: half the width of the interval, where there is one.
+    """
 
     mean: np.ndarray
     std: np.ndarray | None
+    margin: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

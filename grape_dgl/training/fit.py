@@ -31,6 +31,7 @@ from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import probe
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
+from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights, save_weights
 from grape_dgl.writing import write_text
 
@@ -104,8 +105,8 @@ class Fit(L.LightningModule):
         self.lap("graph")
         change = self.model.propagate(graph, z.fused, targets)
         self.lap("messages")
-        control, delta = self.train_part.control[here], self.settings.training.huber_delta
-        mse, direction = reconstruction_loss(change, control, place, batch.expression, delta)
+        base, delta = self.train_part.base[here], self.settings.training.huber_delta
+        mse, direction = reconstruction_loss(change, base, place, batch.expression, delta)
         regulariser = structure_loss(structure)
         loss = mse + direction + self.settings.structure.regulariser * regulariser  # Eq. 17-18
         if not torch.isfinite(loss):
@@ -141,14 +142,16 @@ class Fit(L.LightningModule):
         with, so that kept weights have the wanted degree.
         """
         if self.settings.training.readout == "ridge":
-            self.penalty, score = probe(self.model, self.genes, self.train_part, self.validation_part)
+            self.penalty, score = probe(
+                self.model, self.genes, self.train_part, self.validation_part, gate=self.settings.gate
+            )
             return score
         part = self.validation_part
         self.model.eval()
         with torch.no_grad():
             change, _ = self.model(self.genes, [()] if part is None else part.targets, refresh=True)
         self.model.train()
-        return None if part is None else part.rmse(change)
+        return None if part is None else part.rmse(change).mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         t = self.settings.training
@@ -276,12 +279,16 @@ def fit(
     device: str = "cpu",
     progress: bool = False,
     interruption: Interruption | None = None,
+    expected: Expectations | None = None,
 ) -> FitResult:
     """Train ``model`` on the cells of ``train`` and leave it with the weights of the best validation epoch.
 
     The read-out bias of Eq. 12 starts at the mean change of the training conditions, so what is learned is what a
     condition does beyond it; this start counts as epoch -1 in the choice of the best. A read-out that is solved (see
     ``probe``) is solved once more at the end, on the conditions of ``train`` and ``validation`` together.
+
+    With ``expected`` changes the network learns what is left beyond them, starting from nothing, and is silent unless
+    that helps validation conditions (``response.gate``).
 
     Without validation conditions every epoch runs and the last one counts. Where the file of the progress is of this
     member, the training goes on from there. An ``interruption`` ends it after the epoch in hand. A loss that is not a
@@ -290,10 +297,12 @@ def fit(
     config, t = model.config, model.config.training
     place = torch.device(device)
     genes = genes.to(place)
-    trained = Perturbations(screen, train, control, place)
-    checked = Perturbations(screen, validation, control, place) if validation else None
-    with torch.no_grad():  # the read-out starts at the mean change of the training conditions
-        model.readout.bias.copy_(trained.change.mean(dim=0))
+    of = (None,) * 3 if expected is None else (expected.train, expected.validation, expected.both)
+    trained = Perturbations(screen, train, control, place, of[0])
+    checked = Perturbations(screen, validation, control, place, of[1]) if validation else None
+    if expected is None:
+        with torch.no_grad():
+            model.readout.bias.copy_(trained.change.mean(dim=0))
     keeper = _Keeper(files, checked)
     interruption = Interruption() if interruption is None else interruption
     callbacks: list[Callback] = [keeper, _Stopper(interruption)]
@@ -323,8 +332,8 @@ def fit(
     model.to(place)  # Lightning leaves it on the CPU
     load_weights(model, files.weights)
     if t.readout == "ridge" and checked is not None:
-        both = Perturbations(screen, [*train, *validation], control, place)
-        probe(model, genes, both, penalty=keeper.best_penalty)
+        both = Perturbations(screen, [*train, *validation], control, place, of[2])
+        probe(model, genes, both, penalty=keeper.best_penalty, gate=config.gate)
         save_weights(model, files.weights)
     return FitResult(
         epochs=len(keeper.history),

@@ -9,6 +9,7 @@ Differs: the paper learns the read-out with the rest (``training.readout = "grad
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,6 +25,8 @@ PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)
 """Tried in this order; each is a share of the mean squared length of the change of a state."""
 DEFAULT_PENALTY = 1.0
 """Without validation conditions."""
+SILENT = math.inf
+"""The penalty of a read-out that says 0."""
 BLOCK = 256
 """Genes solved at once."""
 
@@ -34,12 +37,14 @@ def probe(
     genes: GeneInputs,
     train: Perturbations,
     validation: Perturbations | None = None,
-    penalty: float = DEFAULT_PENALTY,
+    penalty: float | None = None,
+    gate: float | None = None,
 ) -> tuple[float, Tensor | None]:
     """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``, and refresh the thresholds.
 
     The bias is the mean change of these conditions. With ``validation`` the penalty is that of ``PENALTIES`` with the
-    best RMSE there. Returns the penalty and this RMSE.
+    best RMSE there. With a ``gate`` the bias is 0, and the read-out ``SILENT`` unless it makes the RMSE of validation
+    conditions better by ``gate`` standard errors. Returns the penalty and this RMSE.
     """
     was_training = model.training
     model.eval()
@@ -47,9 +52,13 @@ def probe(
     graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
     base = model.unmasked(graph, z.fused)
     found = model.states(base, train.targets)
-    mean = train.change.mean(dim=0)
-    penalties = (penalty,) if validation is None else PENALTIES
-    weights = dict(zip(penalties, ridge(found, train.change - mean, penalties), strict=True))
+    mean = train.change.mean(dim=0) if gate is None else torch.zeros_like(model.readout.bias)
+    if penalty is None:
+        penalty = DEFAULT_PENALTY if gate is None else SILENT
+    weights = {SILENT: torch.zeros_like(model.readout.weight)}
+    if validation is not None or penalty != SILENT:
+        penalties = (penalty,) if validation is None else PENALTIES
+        weights |= zip(penalties, ridge(found, train.change - mean, penalties), strict=True)
 
     def use(weight: Float[Tensor, "measured width"]) -> None:
         model.readout.weight.copy_(weight)
@@ -63,11 +72,19 @@ def probe(
         for tried, weight in weights.items():
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))
-        penalty = min(scores, key=lambda tried: float(scores[tried]))
-        score = scores[penalty]
+        penalty = min(PENALTIES, key=lambda tried: float(scores[tried].mean()))
+        if gate is not None and not surely_better(scores[penalty], scores[SILENT], gate):
+            penalty = SILENT
+        score = scores[penalty].mean()
     use(weights[penalty])
     model.train(was_training)
     return penalty, score
+
+
+def surely_better(rmse: Float[Tensor, " conditions"], other: Float[Tensor, " conditions"], errors: float) -> bool:
+    """Whether ``rmse`` is below ``other`` by so many standard errors of the mean difference; of one condition, no."""
+    gain = other - rmse
+    return len(gain) > 1 and bool(gain.mean() > errors * gain.std() / len(gain) ** 0.5)
 
 
 def ridge(

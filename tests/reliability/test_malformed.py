@@ -196,6 +196,7 @@ FILES: dict[str, Broken] = {
     "sequences: a name without letters": beside("--sequences", "p.fa", ">\nACGT\n"),
     "sequences: binary": beside("--sequences", "p.fa", bytes(range(256))),
     "annotation: empty": beside("--annotation", "g.tsv", ""),
+    "annotation: a row of nothing": beside("--annotation", "g.csv", '""\n'),
     "annotation: no gene column": beside("--annotation", "g.tsv", "a\tb\n1\t2\n"),
     "annotation: broken rows": beside("--annotation", "g.tsv", "symbol\tbiotype\nG1\tx\ty\tz\nG2\n"),
     "annotation: JSON that is a list": beside("--annotation", "g.json", "[1, 2]"),

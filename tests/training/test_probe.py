@@ -18,7 +18,7 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.nn.reached import Reached
 from grape_dgl.training import probe as module
 from grape_dgl.training.perturbations import Perturbations
-from grape_dgl.training.probe import PENALTIES, probe, ridge
+from grape_dgl.training.probe import PENALTIES, SILENT, probe, ridge, surely_better
 
 TRAIN, VAL = ("G00", "G00+G02", "G01"), ("G03",)
 
@@ -105,3 +105,32 @@ def test_probe_without_validation_takes_the_default(screen: Screen, genes: GeneI
     model = untrained(genes)
     assert probe(model, genes, conditions(screen, TRAIN), None) == (module.DEFAULT_PENALTY, None)
     assert model.readout.weight.any()
+
+
+def test_behind_a_gate_it_is_silent_unless_it_helps(screen: Screen, genes: GeneInputs) -> None:
+    """No bias; of one validation condition nothing can be said; a gate of 0 errors lets through what is better."""
+    train, one, several = (conditions(screen, names) for names in (TRAIN, VAL, (*VAL, "G00", "G01")))
+    for validation in (None, one):
+        model = untrained(genes)
+        model.readout.weight.data.fill_(1.0)
+        penalty, score = probe(model, genes, train, validation, gate=0.0)
+        assert penalty == SILENT and not model.readout.weight.any() and not model.readout.bias.any()
+        assert (score is None) == (validation is None)
+    assert score is not None and float(score) == pytest.approx(float(one.change.square().mean().sqrt()))
+    penalty, score = probe(model, genes, train, several, gate=0.0)  # two of them are training conditions
+    assert penalty in PENALTIES and model.readout.weight.any() and not model.readout.bias.any()
+    assert score is not None and score < several.rmse(torch.zeros_like(several.change)).mean()
+    assert probe(model, genes, train, several, gate=1e6)[0] == SILENT and not model.readout.weight.any()
+    probe(model, genes, train, penalty=penalty, gate=0.0)
+    assert model.readout.weight.any() and not model.readout.bias.any()
+    assert probe(model, genes, train, penalty=SILENT, gate=0.0) == (SILENT, None)
+    assert not model.readout.weight.any()
+
+
+def test_surely_better_by_hand() -> None:
+    ours, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 3.0, 3.0])
+    error = (np.std([1, 1, 0], ddof=1) / 3**0.5).item()
+    assert surely_better(ours, other, (2 / 3) / error - 1e-4)
+    assert not surely_better(ours, other, (2 / 3) / error + 1e-4)
+    assert not surely_better(ours[:1], other[:1], 0.0)
+    assert not surely_better(other, ours, 0.0)

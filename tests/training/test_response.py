@@ -1,0 +1,179 @@
+"""The additive response: against scikit-learn and formulas by hand; it sees nothing of what is left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation.screens import simulated
+from sklearn.linear_model import Ridge
+
+from grape_dgl.config import ResponseConfig
+from grape_dgl.data.screen import Screen
+from grape_dgl.errors import ModelError
+from grape_dgl.training import response as module
+from grape_dgl.training.response import (
+    LEAST_COMMON,
+    Evidence,
+    Expectations,
+    Response,
+    common_share,
+    fit_response,
+    held_out,
+    incidence,
+    margins,
+    shrunk,
+)
+
+NAMES = ("G00", "G00+G01", "G01", "G01+G02", "G03", "G04")
+PLAIN = ResponseConfig(kind="additive", control_noise=0.0)
+
+
+@pytest.fixture(scope="module")
+def screen() -> Screen:
+    return simulated(NAMES, batches=2)
+
+
+@pytest.fixture(scope="module")
+def evidence(screen: Screen) -> Evidence:
+    return Evidence.of(screen, NAMES, screen.control_halves(0))
+
+
+def drawn(conditions: int, genes: int = 40, noise: float = 0.0, seed: int = 0) -> Evidence:
+    """Additive effects of two of twelve targets on every condition, and noise."""
+    draw = np.random.default_rng(seed)
+    targets = [tuple(draw.choice(12, 2, replace=False).tolist()) for _ in range(conditions)]
+    change = incidence(targets, np.arange(12)) @ np.random.default_rng(99).normal(size=(12, genes))
+    change += noise * draw.normal(size=change.shape)
+    return Evidence(change, tuple(targets), np.full(conditions, 50), np.zeros(genes), 1000)
+
+
+def test_evidence_is_what_the_cells_show(screen: Screen, evidence: Evidence) -> None:
+    half = screen.control_halves(0)
+    dense = screen.expression.toarray().astype(np.float64)
+    groups = [dense[half.model], *(dense[screen.cells(name)] for name in NAMES)]
+    for row, (name, cells) in enumerate(zip(NAMES, groups[1:], strict=True)):
+        np.testing.assert_allclose(
+            evidence.change[row], cells.mean(0) - screen.control_mean(half.model, name), atol=1e-6
+        )
+    pooled = sum(group.var(axis=0) * len(group) for group in groups) / sum(map(len, groups))
+    np.testing.assert_allclose(evidence.within, pooled, rtol=1e-6, atol=1e-9)
+    assert evidence.controls == len(half.model) and evidence.cells.tolist() == [40] * len(NAMES)
+
+
+def test_without_noise_it_is_a_ridge_regression_on_targets() -> None:
+    evidence = drawn(20, noise=0.3)
+    found = fit_response(evidence, PLAIN)
+    which = incidence(evidence.targets, found.targets)
+    common = common_share(evidence.change) * evidence.change.mean(axis=0)
+    ridge = Ridge(alpha=0.05 * which.sum(axis=1).mean(), fit_intercept=False).fit(which, evidence.change - common)
+    np.testing.assert_allclose(found.common, common)
+    np.testing.assert_allclose(found.effects, ridge.coef_.T, atol=1e-9)
+    np.testing.assert_allclose(found.change(evidence.targets), common + ridge.predict(which), atol=1e-9)
+
+
+def test_a_target_that_was_not_seen_adds_nothing() -> None:
+    found = fit_response(drawn(20), PLAIN)
+    unseen, seen = 77, int(found.targets[0])
+    np.testing.assert_array_equal(found.change([[unseen]])[0], found.common)
+    np.testing.assert_array_equal(*found.change([[seen], [unseen, seen]]))
+    wide = replace(found, margins=np.stack([np.full(40, 1.0), np.full(40, 2.0)]))
+    assert wide.margin([[seen], [unseen], [unseen, seen]])[:, 0].tolist() == [1, 2, 2]
+
+
+def test_noise_is_taken_out_by_hand() -> None:
+    """Three conditions, two genes: the first all of noise, the second of effects far beyond it."""
+    change = np.array([[0.3, 0.0], [0.2, 4.0], [0.2, -4.0]])
+    evidence = Evidence(change, ((0,), (1,), (2,)), np.array([10, 10, 20]), np.array([0.6, 0.6]), 50)
+    explained = 1.2 / 50 / 0.2**2  # noise of the control mean, over the square of the median (.2, 0)
+    assert explained == pytest.approx(0.6)
+    noise = 0.6 * (1 / 10 + 1 / 10 + 1 / 20) / 3
+    left = change - min(0.6, explained) * np.array([0.2, 0.0])
+    excess = np.maximum((left**2).mean(axis=0) - noise, 0)
+    assert excess[0] == 0
+    np.testing.assert_allclose(shrunk(evidence, 0.6), left * excess / (excess + noise))
+    half = change - 0.3 * np.array([0.2, 0.0])
+    excess = np.maximum((half**2).mean(axis=0) - noise, 0)
+    np.testing.assert_allclose(shrunk(evidence, 0.3), half * excess / (excess + noise))
+
+
+@pytest.mark.parametrize(
+    ("change", "share"),
+    [
+        ([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]], 1.0),  # all the same
+        ([[1.0, 0.0], [-1.0, 0.0]], LEAST_COMMON),  # opposite
+        ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], LEAST_COMMON),  # nothing in common
+        ([[2.0, 1.0], [2.0, -1.0]], 0.6),  # (2 * 2 - 1 * 1) / (4 + 1)
+        ([[3.0, 1.0]], 1.0),
+    ],
+)
+def test_the_common_share(change: list[list[float]], share: float) -> None:
+    assert common_share(np.array(change)) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("folds", [4, 25])
+def test_what_is_left_out_is_not_seen(monkeypatch: pytest.MonkeyPatch, folds: int) -> None:
+    monkeypatch.setattr(module, "FOLDS", folds)
+    evidence = drawn(9, noise=0.2)
+    expected = held_out(evidence, PLAIN)
+    for row in range(9):
+        other = evidence.change.copy()
+        other[row] += 5.0
+        again = held_out(replace(evidence, change=other), PLAIN)
+        np.testing.assert_array_equal(again[row], expected[row])
+        assert not np.allclose(np.delete(again, row, axis=0), np.delete(expected, row, axis=0))
+    if folds > 9:
+        rest = fit_response(evidence.take(np.arange(1, 9)), PLAIN)
+        np.testing.assert_allclose(expected[0], rest.change(evidence.targets[:1])[0])
+
+
+def test_margins_hold_nine_tenths_of_new_conditions() -> None:
+    """Seen targets: fresh conditions of the same effects and noise. One unseen: the other effects are unknown."""
+    evidence = drawn(60, genes=200, noise=0.5)
+    response = fit_response(evidence, PLAIN, margins(evidence, held_out(evidence, PLAIN), PLAIN))
+    fresh = drawn(400, genes=200, noise=0.5, seed=1)
+    inside = np.abs(fresh.change - response.change(fresh.targets)) <= response.margin(fresh.targets)
+    assert 0.87 < inside.mean() < 0.93
+    assert (response.margins[1] > response.margins[0]).mean() > 0.9
+
+
+def test_singles_have_the_margins_of_unseen_targets() -> None:
+    draw = np.random.default_rng(0)
+    change = draw.normal(size=(12, 30))
+    evidence = Evidence(change, tuple((i,) for i in range(12)), np.full(12, 9), np.zeros(30), 99)
+    expected = held_out(evidence, PLAIN)
+    found = margins(evidence, expected, PLAIN)
+    np.testing.assert_allclose(found[1], np.quantile(np.abs(change - expected), 0.9, axis=0))
+    np.testing.assert_array_equal(found[0], found[1])  # none to tell it from
+
+
+def test_expectations_see_training_and_validation_only(screen: Screen) -> None:
+    train, validation, test = NAMES[:4], NAMES[4:5], NAMES[5:]
+    control = screen.control_halves(0)
+    found = Expectations.of(screen, train, validation, control, PLAIN)
+    hidden = np.concatenate([control.reference, screen.cells(test[0])])
+    expression = screen.expression.toarray()
+    expression[hidden] += 3.0
+    other = replace(screen, expression=type(screen.expression)(expression))
+    again = Expectations.of(other, train, validation, control, PLAIN)
+    for name in ("train", "validation", "both"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    np.testing.assert_array_equal(again.response.effects, found.response.effects)
+    expression[screen.cells(validation[0])] += 3.0
+    later = Expectations.of(
+        replace(other, expression=type(screen.expression)(expression)), train, validation, control, PLAIN
+    )
+    np.testing.assert_array_equal(later.train, found.train)
+    np.testing.assert_array_equal(later.validation, found.validation)
+    assert not np.allclose(later.response.common, found.response.common)
+
+
+def test_saved_is_loaded(evidence: Evidence) -> None:
+    found = fit_response(evidence, ResponseConfig(kind="additive"))
+    again = Response.from_tensors(found.tensors())
+    np.testing.assert_array_equal(again.change(evidence.targets), found.change(evidence.targets))
+    with pytest.raises(KeyError):
+        Response.from_tensors({"response.common": found.common})
+    with pytest.raises(ModelError, match=r"effects \(\d+, 60\) of 1 targets"):
+        Response.from_tensors(found.tensors() | {"response.targets": found.targets[:1]})
