@@ -144,7 +144,7 @@ def _open(fasta: Path) -> Fasta:
             return Fasta(fasta, indexname=index, as_raw=True)
         except OSError as error:
             log.info("no index can be written to '%s': %s", index, error)
-        except (FastaIndexingError, ValueError) as error:  # ValueError: a name stands twice, or no text
+        except (FastaIndexingError, ValueError, RuntimeError) as error:  # a name stands twice, no text, odd lines
             raise DataError(
                 f"'{fasta}' cannot be indexed: {' '.join(str(error).split())}; expected a FASTA file: '>name' lines, "
                 "each name once, and lines of equal length"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 
@@ -37,7 +37,7 @@ class TextTable:
         """Look at the first lines of a file. Raises DataError where there is none or it is no text."""
         lines: list[str] = []
         with reading(path, what) as file:
-            for line in io.TextIOWrapper(file, encoding="utf-8-sig"):
+            for line in _lines(file):
                 lines.append(line.rstrip("\r\n"))
                 if line.strip() and not line.startswith("!"):
                     break
@@ -50,8 +50,7 @@ class TextTable:
         quotes = sign in ",;" or '"' in header  # who quotes cells of a TSV, quotes its header too
         cells = next(csv.reader([header], delimiter=sign))
         options = {
-            "sep": sign, "encoding": "utf-8-sig",
-            "skiprows": len(lines), "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+            "sep": sign, "skiprows": len(lines), "quoting": csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
             "keep_default_na": False, "low_memory": False,
         }  # fmt: skip
         return cls(path, what, lines[0], tuple(cell.strip() for cell in cells), options)
@@ -69,18 +68,23 @@ class TextTable:
     def read(self, kinds: Mapping[int, Any], **more: Any) -> pd.DataFrame:
         """The rows below the header, columns named by position; ``kinds`` are dtypes, others are found out."""
         with reading(self.path, self.what) as file:
-            return pd.read_csv(file, **self._options(kinds) | more)
+            return pd.read_csv(_lines(file), **self._options(kinds) | more)
 
     def chunks(self, kinds: Mapping[int, Any], **more: Any) -> Iterator[pd.DataFrame]:
         """As :meth:`read`, ``CHUNK`` rows at a time."""
         with (
             reading(self.path, self.what) as file,
-            pd.read_csv(file, **self._options(kinds) | more, chunksize=CHUNK) as reader,
+            pd.read_csv(_lines(file), **self._options(kinds) | more, chunksize=CHUNK) as reader,
         ):
             yield from reader
 
     def _options(self, kinds: Mapping[int, Any]) -> dict[str, Any]:
         return {**self.options, "header": None, "names": range(len(self.header)), "dtype": dict(kinds)}
+
+
+def _lines(file: IO[bytes]) -> io.TextIOWrapper:
+    """As text whose lines end as Python's do: at a lone carriage return in a row, pandas (2.3) can read for ever."""
+    return io.TextIOWrapper(file, encoding="utf-8-sig")
 
 
 def _plain(name: str) -> str:

@@ -224,6 +224,7 @@ def test_read_only_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (b">\nACGT\n", "cannot be indexed: Bad sequence name"),
         (b"\x89HDF\r\n\xff\xfe", "cannot be indexed"),
         (b">1\nAC\xff\n", "cannot be indexed"),
+        (b">1\nACGT\nACGTT\nACGT\n", "cannot be indexed: .*lines of equal length"),  # a RuntimeError of pyfaidx
     ],
 )
 def test_no_fasta(tmp_path: Path, content: bytes, message: str) -> None:

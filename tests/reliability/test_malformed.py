@@ -211,6 +211,13 @@ FILES: dict[str, Broken] = {
     "embeddings: rows of more values than names": beside(
         "--embeddings", "e.csv", "gene,a\nG1,1,2,3,4\nG2,1,2,3,4\n", prefix="mine="
     ),
+    "embeddings: a carriage return in a row": beside(  # pandas read it for ever
+        "--embeddings",
+        "e.csv",
+        "gene,a,b\nG0,0,0.5\nG1,1,0.5\nG2G2,2,0.5\nG3,3,0.5\nG\r\t4,4,0.5\nG5,5,0.5\n0.5\nG3,3,0.5\nG\t4,4,0.5\nG5inf0.5\n"
+        "G6,6,0.5\nG7,,4,0.5\nG5,5,0.5\n.5\nG11,11\xef\xbb\xbf5\n",
+        prefix="mine=",
+    ),  # fmt: skip
     "embeddings: broken rows": beside("--embeddings", "e.csv", "gene,a,b\nG1,1\nG2,1,2,3\n", prefix="mine="),
     "guide map: one column": beside("--guide-map", "m.tsv", "G1\n"),
     "obs table: other cells": beside("--obs", "o.tsv", "barcode\tcondition\nother1\tG1\n"),
