@@ -199,6 +199,10 @@ class ResponseConfig:
     """Of the ridge regression, as a share of the mean diagonal of its kernel."""
     control_noise: float = 0.6
     """Share of the control mean's estimated noise that is taken out of the changes, at most."""
+    gene_noise: float = 1.0
+    """How much of the sampling noise of condition means counts where genes are shrunk; 0 shrinks none."""
+    common: Literal["shared", "mean", "none"] = "shared"
+    """Of the mean change: the share that conditions have in common, all of it, or nothing."""
     gate: float = 1.0
     """Standard errors over validation conditions by which the network must be better than without; else it is silent.
     Without validation conditions it is."""
@@ -206,6 +210,7 @@ class ResponseConfig:
     def __post_init__(self) -> None:
         _check(self.penalty > 0, "response.penalty", self.penalty, "a number above 0")
         _check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
+        _check(self.gene_noise >= 0, "response.gene_noise", self.gene_noise, "0 or more")
         _check(self.gate >= 0, "response.gate", self.gate, "0 or more")
 
 
@@ -340,7 +345,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"readout": "plain"},
         "training": {"readout": "gradient", "cells_per_step": 64, "least_steps": 1},
     },
-    "best": {"response": {"kind": "additive"}},
+    "best": {"response": {"kind": "additive"}, "training": {"patience": 4}},
 }
 
 

@@ -50,7 +50,7 @@ def _check_model(model: ModelSpec, of: list[DataSpec]) -> None:
                     f"model '{model.name}' has the kernel 'go' and data set '{data.name}' names no GO file; give it "
                     "go = FILE, or leave the data set out of the model's 'data'"
                 )
-    if model.kind == "GRAPE":
+    if model.kind in ("GRAPE", "response"):
         Config.resolve(preset=options.get("preset", "default"), settings=options.get("settings", ()))
         for prior in options.get("priors", ()):
             if file := prior.partition(",")[0].partition("=")[2]:

@@ -24,6 +24,7 @@ from grape_dgl.baselines.linear import LinearBaseline
 from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.neighbours import NeighboursBaseline
 from grape_dgl.baselines.protocol import Model
+from grape_dgl.baselines.response import ResponseBaseline
 from grape_dgl.config import Config, FeatureConfig
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import resolve
@@ -93,6 +94,10 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
         return KernelRidgeBaseline(kernels, float(options["penalty"]), spec.name)
     if spec.kind == "kernel_ridge":
         return TunedKernelRidgeBaseline({name: bench.kernel(name) for name in options["kernels"]}, spec.name)
+    if spec.kind == "response":
+        response = ResponseBaseline(Config.resolve(settings=options.get("settings", ())).response)
+        response.name = spec.name
+        return response
     made: Model = {
         "control": ControlBaseline,
         "mean": MeanBaseline,

@@ -26,7 +26,7 @@ log = logging.getLogger("grape_dgl")
 
 KINDS = (
     *("control", "mean", "additive", "linear", "neighbours"),
-    *("kernel_ridge_fixed", "kernel_ridge", "GRAPE", "peer", "ceiling"),
+    *("kernel_ridge_fixed", "kernel_ridge", "response", "GRAPE", "peer", "ceiling"),
 )
 """Kinds of models; ``ceiling`` is none, but how well any of them can score (evaluation.ceiling)."""
 SIMPLE = ("additive", "linear", "neighbours", "kernel_ridge_fixed", "kernel_ridge")
@@ -35,6 +35,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "neighbours": ("kernel", "k"),
     "kernel_ridge_fixed": ("kernels", "penalty"),
     "kernel_ridge": ("kernels",),
+    "response": ("settings",),
     "GRAPE": ("preset", "settings", "priors"),
     "peer": ("folder", "settings", "time_limit"),
 }

@@ -119,22 +119,25 @@ class Response:
 
 def fit_response(evidence: Evidence, settings: ResponseConfig, margins: np.ndarray | None = None) -> Response:
     """The additive response of ``evidence``."""
-    change = shrunk(evidence, settings.control_noise)
+    change = shrunk(evidence, settings.control_noise, settings.gene_noise)
     seen = np.unique(np.concatenate([np.array(ids, dtype=np.int64) for ids in evidence.targets]))
     which = incidence(evidence.targets, seen)
-    common = common_share(change) * change.mean(axis=0)
+    share = {"shared": common_share, "mean": lambda change: 1.0, "none": lambda change: 0.0}[settings.common]
+    common = share(change) * change.mean(axis=0)
     scale = which.sum() / len(which)  # mean diagonal of which @ which.T, as each entry is 0 or 1
     damped = which @ which.T + settings.penalty * scale * np.eye(len(which))
     effects = which.T @ np.linalg.solve(damped, change - common)
     return Response(common, seen, effects, np.zeros((2, change.shape[1])) if margins is None else margins)
 
 
-def shrunk(evidence: Evidence, control_noise: float) -> Float[np.ndarray, "conditions measured"]:
+def shrunk(
+    evidence: Evidence, control_noise: float, gene_noise: float = 1.0
+) -> Float[np.ndarray, "conditions measured"]:
     """The changes without what noise explains."""
     median = np.median(evidence.change, axis=0)
     explained = evidence.within.sum() / evidence.controls / max(np.square(median).sum(), 1e-12)
     change = evidence.change - min(control_noise, explained) * median
-    noise = evidence.within * (1 / evidence.cells).mean()
+    noise = gene_noise * evidence.within * (1 / evidence.cells).mean()
     excess = np.maximum(np.square(change).mean(axis=0) - noise, 0)
     return change * (excess / np.maximum(excess + noise, 1e-12))
 

@@ -73,6 +73,13 @@ def test_without_noise_it_is_a_ridge_regression_on_targets() -> None:
     np.testing.assert_allclose(found.change(evidence.targets), common + ridge.predict(which), atol=1e-9)
 
 
+@pytest.mark.parametrize(("common", "share"), [("mean", 1.0), ("none", 0.0)])
+def test_the_common_change_can_be_all_or_nothing(common: str, share: float) -> None:
+    evidence = drawn(20, noise=0.3)
+    found = fit_response(evidence, replace(PLAIN, common=common))
+    np.testing.assert_allclose(found.common, share * evidence.change.mean(axis=0))
+
+
 def test_a_target_that_was_not_seen_adds_nothing() -> None:
     found = fit_response(drawn(20), PLAIN)
     unseen, seen = 77, int(found.targets[0])
@@ -93,6 +100,7 @@ def test_noise_is_taken_out_by_hand() -> None:
     excess = np.maximum((left**2).mean(axis=0) - noise, 0)
     assert excess[0] == 0
     np.testing.assert_allclose(shrunk(evidence, 0.6), left * excess / (excess + noise))
+    np.testing.assert_allclose(shrunk(evidence, 0.6, gene_noise=0), left)
     half = change - 0.3 * np.array([0.2, 0.0])
     excess = np.maximum((half**2).mean(axis=0) - noise, 0)
     np.testing.assert_allclose(shrunk(evidence, 0.3), half * excess / (excess + noise))
