@@ -1,4 +1,4 @@
-"""Put the tables of committed benchmark results into docs/results.md.
+"""Put the tables of committed benchmark results into docs/results.md and docs/accuracy.md.
 
 Run: python benchmarks/results_page.py
 
@@ -16,7 +16,8 @@ from grape_dgl.suite.benchmark import COSTS, SUMMARY, read_table
 from grape_dgl.suite.markdown import markdown
 
 RESULTS = Path(__file__).parent / "results"
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = (DOCS / "results.md", DOCS / "accuracy.md")
 TABLE = re.compile(r"<!-- (\S+) (\S+) (\d+) -->\n(?:\n(?:\|.*\n)+)?")
 
 
@@ -41,4 +42,5 @@ def filled(page: str) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -372,7 +372,7 @@ def _convert(hint: Any, value: Any, setting: str) -> Any:
         _check(value in get_args(hint), setting, value, "one of " + ", ".join(map(str, get_args(hint))))
         return value
     wanted: type = typing.cast(type, hint)
-    if isinstance(value, bool) or (isinstance(value, float) and wanted is int and value != int(value)):
+    if isinstance(value, bool) or (isinstance(value, float) and wanted is int and not value.is_integer()):
         raise ConfigError(f"setting '{setting}' is {value!r}; expected {wanted.__name__}")
     try:
         return wanted(value)

@@ -182,6 +182,7 @@ FILES: dict[str, Broken] = {
     "settings: twice": configured("[model]\nhidden = 3\nhidden = 4\n"),
     "settings: no UTF-8": configured(b"[model]\n# \xff\xfe\nhidden = 3\n"),
     "settings: NaN": configured("[training]\nlr = nan\n"),
+    "settings: a number of steps without end": configured("[training]\nepochs = 1e999\n"),
     "settings: no file": lambda folder: [
         "train",
         screen(folder),
