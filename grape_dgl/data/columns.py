@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from grape_dgl.data.conditions import JOIN
-from grape_dgl.data.text_files import reading, separator
+from grape_dgl.data.text_files import as_text, reading, separator
 from grape_dgl.errors import DataError, did_you_mean
 
 CONDITION = (
@@ -181,12 +181,13 @@ def read_table(path: Path, what: str, header: bool = True) -> pd.DataFrame:
     """A TSV or CSV of text (may be compressed); missing values are "". Raises DataError where it cannot be read."""
     with reading(path, f"the {what}") as file:
         sign = separator(file.readline().decode("utf-8-sig"))
-    try:
-        table = pd.read_csv(path, sep=sign, dtype=str, keep_default_na=False, header=0 if header else None)
-    except OSError as error:
-        raise DataError(f"cannot read the {what} '{path}': {error.strerror or error}") from error
-    except (ValueError, pd.errors.ParserError) as error:
-        raise DataError(f"the {what} '{path}' is no TSV or CSV table: {error}") from error
+    with reading(path, f"the {what}") as file:
+        try:
+            table = pd.read_csv(as_text(file), sep=sign, dtype=str, keep_default_na=False, header=0 if header else None)
+        except ValueError as error:
+            raise DataError(f"the {what} '{path}' is no TSV or CSV table: {error}") from error
+    if table.empty:
+        raise DataError(f"the {what} '{path}' has no rows; expected some below its header")
     if table.shape[1] < 2:
         raise DataError(f"the {what} '{path}' has one column; expected at least two, separated by tabs or commas")
     return table

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
-from grape_dgl.data.text_files import reading, separator
+from grape_dgl.data.text_files import as_text, reading, separator
 from grape_dgl.errors import DataError
 
 CHUNK = 1_000_000
@@ -37,7 +36,7 @@ class TextTable:
         """Look at the first lines of a file. Raises DataError where there is none or it is no text."""
         lines: list[str] = []
         with reading(path, what) as file:
-            for line in _lines(file):
+            for line in as_text(file):
                 lines.append(line.rstrip("\r\n"))
                 if line.strip() and not line.startswith("!"):
                     break
@@ -68,23 +67,18 @@ class TextTable:
     def read(self, kinds: Mapping[int, Any], **more: Any) -> pd.DataFrame:
         """The rows below the header, columns named by position; ``kinds`` are dtypes, others are found out."""
         with reading(self.path, self.what) as file:
-            return pd.read_csv(_lines(file), **self._options(kinds) | more)
+            return pd.read_csv(as_text(file), **self._options(kinds) | more)
 
     def chunks(self, kinds: Mapping[int, Any], **more: Any) -> Iterator[pd.DataFrame]:
         """As :meth:`read`, ``CHUNK`` rows at a time."""
         with (
             reading(self.path, self.what) as file,
-            pd.read_csv(_lines(file), **self._options(kinds) | more, chunksize=CHUNK) as reader,
+            pd.read_csv(as_text(file), **self._options(kinds) | more, chunksize=CHUNK) as reader,
         ):
             yield from reader
 
     def _options(self, kinds: Mapping[int, Any]) -> dict[str, Any]:
         return {**self.options, "header": None, "names": range(len(self.header)), "dtype": dict(kinds)}
-
-
-def _lines(file: IO[bytes]) -> io.TextIOWrapper:
-    """As text whose lines end as Python's do: at a lone carriage return in a row, pandas (2.3) can read for ever."""
-    return io.TextIOWrapper(file, encoding="utf-8-sig")
 
 
 def _plain(name: str) -> str:

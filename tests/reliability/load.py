@@ -8,7 +8,8 @@ the largest part of it that is not a mapped file, which the system can take back
 * ``read``: a simulated file of counts (CSR, ``--cells`` x ``--genes``, 100 conditions, a tenth of the cells controls,
   5 % of the values above 0) is read with ``on_disk``; then mean, variance and differentially expressed genes of each
   condition against the controls (Welch's t).
-* ``train``: one epoch of ``grape-dgl train --on-disk`` on that file, predictions and scores included.
+* ``train``: one epoch of ``grape-dgl train --on-disk`` on that file, 10,000 cells per step, predictions and scores
+  included.
 * ``conditions``: ``grape-dgl train`` on a demo of 2,000 conditions, one epoch, and their predictions.
 * ``epochs``: 300 epochs of a small demo in one process; slope of the resident size over the last 200, kB per epoch.
 """
@@ -137,7 +138,8 @@ def main() -> None:
             found["read"] = watched(["-c", READ, str(screen)])
         train = ["-m", "grape_dgl", "train", "--epochs", "1", "--set", "alignment.epochs=1"]
         if "train" in given.parts:
-            found["train"] = watched([*train, str(screen), "--on-disk", "--out", str(folder / "big")])
+            steps = ["--set", "training.cells_per_step=10000"]
+            found["train"] = watched([*train, str(screen), "--on-disk", *steps, "--out", str(folder / "big")])
         if "conditions" in given.parts:
             found["conditions"] = watched([*train, MANY, "--min-cells", "2", "--out", str(folder / "many")])
         if "epochs" in given.parts:

@@ -221,6 +221,7 @@ FILES: dict[str, Broken] = {
     ),  # fmt: skip
     "embeddings: broken rows": beside("--embeddings", "e.csv", "gene,a,b\nG1,1\nG2,1,2,3\n", prefix="mine="),
     "guide map: one column": beside("--guide-map", "m.tsv", "G1\n"),
+    "obs table: a header alone": beside("--obs", "o.tsv", "barcode\tcondition\n"),
     "obs table: other cells": beside("--obs", "o.tsv", "barcode\tcondition\nother1\tG1\n"),
     "edges: unknown genes": edges("source\ttarget\tweight\nX1\tX2\t0.5\n"),
     "edges: to itself": edges("source\ttarget\tweight\nG1\tG1\t0.5\n"),
