@@ -26,7 +26,7 @@ from grape_dgl.suite.spec import KINDS, Suite
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TABLE1 = BENCHMARKS / "suites" / "table1.toml"
-CHEAP = ("ceiling", "control", "mean", "additive", "linear", "neighbours GO", "text .1", "kernel_ridge")
+CHEAP = ("ceiling", "control", "mean", "additive", "linear", "neighbours GO", "text .1", "kernel_ridge", "response")
 """A model of each kind but GRAPE and GEARS."""
 NORMAN = ("norman", "simulation")
 
