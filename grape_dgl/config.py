@@ -1,7 +1,8 @@
 """Every setting with its default, range and meaning; a frozen tree of dataclasses that reads and writes TOML.
 
 A default lives here and nowhere else. Precedence: defaults < preset < TOML file < ``--set section.key=value``.
-The preset ``paper`` has the numbers of the paper where it gives one, the authors' released value otherwise. The
+The preset ``paper`` has the numbers of the paper where it gives one, the authors' released value otherwise; ``best``
+puts a response in closed form under the network (docs/accuracy.md). The
 defaults differ from it in the cells of a step and in the read-out: it reads the difference from the unmasked pass and
 is solved as a ridge regression, since learned as printed it stays at the mean of the training conditions (README).
 """
@@ -198,19 +199,19 @@ class ResponseConfig:
     penalty: float = 0.05
     """Of the ridge regression, as a share of the mean diagonal of its kernel."""
     control_noise: float = 0.6
-    """Share of the control mean's estimated noise that is taken out of the changes, at most."""
+    """Share of the median change that is taken out as noise of the control mean, at most."""
     gene_noise: float = 1.0
     """How much of the sampling noise of condition means counts where genes are shrunk; 0 shrinks none."""
     common: Literal["shared", "mean", "none"] = "shared"
     """Of the mean change: the share that conditions have in common, all of it, or nothing."""
-    gate: float = 1.0
-    """Standard errors over validation conditions by which the network must be better than without; else it is silent.
-    Without validation conditions it is."""
+    gate: float = 2.0
+    """Standard errors over validation conditions (many; of few, as many as chance makes as rare) by which the network
+    must be better than none; else it is silent. Without validation conditions it is."""
 
     def __post_init__(self) -> None:
-        _check(self.penalty > 0, "response.penalty", self.penalty, "a number above 0")
+        _check(0 < self.penalty < math.inf, "response.penalty", self.penalty, "a number above 0")
         _check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
-        _check(self.gene_noise >= 0, "response.gene_noise", self.gene_noise, "0 or more")
+        _check(0 <= self.gene_noise < math.inf, "response.gene_noise", self.gene_noise, "0 or more")
         _check(self.gate >= 0, "response.gate", self.gate, "0 or more")
 
 

@@ -158,7 +158,7 @@ class Run:
                 _pairs("given", tensors) if "given.first" in tensors else None,
             )
             control = tensors["control"]
-            response = None if config.response.kind == "none" else Response.from_tensors(tensors)
+            response = None if config.response.kind == "none" else Response.from_tensors(tensors, genes.measured)
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"'{folder}/model' lacks {error}; the run folder is altered") from error
         place = resolve_device(device)

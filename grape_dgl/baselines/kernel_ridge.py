@@ -14,6 +14,7 @@ from grape_dgl.config import SplitConfig, SplitKind
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split, make_split
 from grape_dgl.errors import DataError
+from grape_dgl.training.response import incidence
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Node ids [a] and [b] -> how alike these genes are, [a, b]."""
@@ -47,12 +48,7 @@ def alike(kernel: Kernel, screen: Screen, conditions: Sequence[str], others: Seq
     """[conditions, others]: the sum of ``kernel`` over all pairs of their targets."""
     mine, theirs = ([screen.targets(name) for name in names] for names in (conditions, others))
     a, b = np.unique(np.concatenate(mine)), np.unique(np.concatenate(theirs))
-    return _incidence(mine, a) @ kernel(a, b) @ _incidence(theirs, b).T
-
-
-def _incidence(targets: Sequence[np.ndarray], genes: np.ndarray) -> np.ndarray:
-    """[conditions, genes]: 1 where a condition perturbs a gene."""
-    return np.stack([np.isin(genes, ids) for ids in targets]).astype(np.float64)
+    return incidence(mine, a) @ kernel(a, b) @ incidence(theirs, b).T
 
 
 class KernelRidgeBaseline(Model):

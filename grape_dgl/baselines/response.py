@@ -14,7 +14,7 @@ from grape_dgl.training.response import Evidence, fit_response
 
 
 class ResponseBaseline(Model):
-    """Common and additive changes without the noise of the control mean (``training.response``). Nothing is tuned."""
+    """Common and additive changes with less noise of the control mean (``training.response``). Nothing is tuned."""
 
     name = "response"
 

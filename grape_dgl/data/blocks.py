@@ -40,6 +40,8 @@ def row_blocks(matrix: Any, rows: np.ndarray) -> Iterator[sp.csr_matrix]:
             first, last = np.searchsorted(rows, [start, start + BLOCK])
             if first < last:
                 yield _plain(matrix[start : start + BLOCK], rows[first:last] - start)
+    except MemoryError:
+        raise
     except Exception as error:  # scipy, anndata and h5py raise anything where a matrix is damaged
         raise DataError(f"the expression matrix is damaged: {error}; write the file again") from error
 

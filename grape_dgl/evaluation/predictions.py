@@ -5,7 +5,7 @@ One row per condition (``obs_names`` = canonical name), one column per measured 
 * ``X`` predicted mean expression; ``layers["change"]`` predicted change from control; ``var["control"]`` control mean.
 * ``layers["observed"]`` mean of the condition's cells (NaN rows where there are none); ``layers["reference"]`` mean of
   the control cells that no model saw, matched to their batches; ``layers["std"]`` over an ensemble;
-  ``layers["margin"]``: 90 % of the true changes lie within ``change - margin`` and ``change + margin``.
+  ``layers["margin"]``: nine tenths of conditions that were left out were off by no more (see ``training.response``).
 * ``layers["control"]`` only where the control mean differs between conditions, being matched to their batches.
 * ``obs["split"]``, ``obs["n_cells"]``; ``uns["grape_dgl"]``: model name, seed and whatever else was given.
 """
@@ -54,7 +54,7 @@ class Predictions:
     """Change + control mean matched to the condition's batches"""
     std: np.ndarray | None = None
     margin: np.ndarray | None = None
-    """Half the width of a 90 % interval of the true change"""
+    """Half the width of a 90 % interval of the observed change from the model's half of the control"""
     observed: np.ndarray | None = None
     reference: np.ndarray | None = None
     """Mean of the control cells that no model saw, matched to the condition's batches"""

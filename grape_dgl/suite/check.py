@@ -50,6 +50,13 @@ def _check_model(model: ModelSpec, of: list[DataSpec]) -> None:
                     f"model '{model.name}' has the kernel 'go' and data set '{data.name}' names no GO file; give it "
                     "go = FILE, or leave the data set out of the model's 'data'"
                 )
+    if model.kind == "response":
+        for setting in options.get("settings", ()):
+            if not setting.startswith("response.") or setting.startswith(("response.kind", "response.gate")):
+                raise ConfigError(
+                    f"model '{model.name}', setting '{setting}': a response has no network; expected the penalty, "
+                    "noise or common change of section 'response'"
+                )
     if model.kind in ("GRAPE", "response"):
         Config.resolve(preset=options.get("preset", "default"), settings=options.get("settings", ()))
         for prior in options.get("priors", ()):

@@ -287,12 +287,14 @@ def fit(
     condition does beyond it; this start counts as epoch -1 in the choice of the best. A read-out that is solved (see
     ``probe``) is solved once more at the end, on the conditions of ``train`` and ``validation`` together.
 
-    With ``expected`` changes the network learns what is left beyond them, starting from nothing, and is silent unless
-    that helps validation conditions (``response.gate``).
+    With ``expected`` changes the network learns what is left beyond them, and is silent in the end unless that helps
+    validation conditions (``response.gate``); without any it is, and one epoch runs.
 
-    Without validation conditions every epoch runs and the last one counts. Where the file of the progress is of this
-    member, the training goes on from there. An ``interruption`` ends it after the epoch in hand. A loss that is not a
-    number ends it after the epoch before; in the first one that is a ModelError.
+    Else, without validation conditions, every epoch runs and the last one counts. Where the file of the progress is
+    of this member, the training goes on from there. An ``interruption`` ends it after the epoch in hand. A loss that is
+    not a number ends it after the epoch before; in the first one that is a ModelError.
+
+    Differs: with ``expected`` changes, directions in Eq. 15-16 are those from the expectation, not from the control.
     """
     config, t = model.config, model.config.training
     place = torch.device(device)
@@ -315,9 +317,10 @@ def fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
+        silent = checked is None and config.gate is not None
         trainer = L.Trainer(
-            max_epochs=t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1, callbacks=callbacks,
-            logger=False, enable_model_summary=False, enable_progress_bar=False,
+            max_epochs=1 if silent else t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1,
+            callbacks=callbacks, logger=False, enable_model_summary=False, enable_progress_bar=False,
         )  # fmt: skip
         module = Fit(model, genes, trained, checked, config)
         batches = CellBatches(screen, train, t.cells_per_step, seed, t.least_steps)
@@ -331,7 +334,7 @@ def fit(
             diverged = ""
     model.to(place)  # Lightning leaves it on the CPU
     load_weights(model, files.weights)
-    if t.readout == "ridge" and checked is not None:
+    if t.readout == "ridge" and (checked is not None or config.gate is not None):
         both = Perturbations(screen, [*train, *validation], control, place, of[2])
         probe(model, genes, both, penalty=keeper.best_penalty, gate=config.gate)
         save_weights(model, files.weights)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from grape_dgl.engine import float64
@@ -43,8 +44,10 @@ def probe(
     """Set the read-out of Eq. 12 to the ridge solution on the conditions of ``train``, and refresh the thresholds.
 
     The bias is the mean change of these conditions. With ``validation`` the penalty is that of ``PENALTIES`` with the
-    best RMSE there. With a ``gate`` the bias is 0, and the read-out ``SILENT`` unless it makes the RMSE of validation
-    conditions better by ``gate`` standard errors. Returns the penalty and this RMSE.
+    best RMSE there. With a ``gate`` no mean is learned (the bias is 0, or cancels the unmasked state).
+
+    Returns the penalty to keep, and its RMSE. With a ``gate`` that is ``SILENT`` unless the read-out is `surely_better`
+    on validation conditions than none; the model is left with the read-out all the same, to be trained on.
     """
     was_training = model.training
     model.eval()
@@ -53,10 +56,13 @@ def probe(
     base = model.unmasked(graph, z.fused)
     found = model.states(base, train.targets)
     mean = train.change.mean(dim=0) if gate is None else torch.zeros_like(model.readout.bias)
+    kept = SILENT if gate is not None else DEFAULT_PENALTY
     if penalty is None:
-        penalty = DEFAULT_PENALTY if gate is None else SILENT
+        penalty = DEFAULT_PENALTY
+    else:
+        kept = penalty
     weights = {SILENT: torch.zeros_like(model.readout.weight)}
-    if validation is not None or penalty != SILENT:
+    if penalty != SILENT:
         penalties = (penalty,) if validation is None else PENALTIES
         weights |= zip(penalties, ridge(found, train.change - mean, penalties), strict=True)
 
@@ -72,19 +78,25 @@ def probe(
         for tried, weight in weights.items():
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))
-        penalty = min(PENALTIES, key=lambda tried: float(scores[tried].mean()))
+        kept = penalty = min(PENALTIES, key=lambda tried: float(scores[tried].mean()))
         if gate is not None and not surely_better(scores[penalty], scores[SILENT], gate):
-            penalty = SILENT
-        score = scores[penalty].mean()
+            kept = SILENT
+        score = scores[kept].mean()
     use(weights[penalty])
     model.train(was_training)
-    return penalty, score
+    return kept, score
 
 
 def surely_better(rmse: Float[Tensor, " conditions"], other: Float[Tensor, " conditions"], errors: float) -> bool:
-    """Whether ``rmse`` is below ``other`` by so many standard errors of the mean difference; of one condition, no."""
-    gain = other - rmse
-    return len(gain) > 1 and bool(gain.mean() > errors * gain.std() / len(gain) ** 0.5)
+    """Whether ``rmse`` is below ``other`` by so many standard errors of the mean difference; of one condition, no.
+
+    Of few conditions by more of them, so that chance is as rare: Student's t at the normal's probability.
+    """
+    gain, number = other - rmse, len(other)
+    if number < 2:
+        return False
+    wanted = float(stats.t.ppf(stats.norm.cdf(errors), number - 1))
+    return bool(gain.mean() > wanted * gain.std() / number**0.5)
 
 
 def ridge(

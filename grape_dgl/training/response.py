@@ -5,24 +5,28 @@ targets a condition has; a target that training has not seen adds nothing of its
 on screens of some tens of conditions; none is tuned on any:
 
 * *Noise of the control mean.* It stands in every observed change, so what the median condition changes of a gene is
-  partly this noise, and it is taken out by the share that noise can explain, ``control_noise`` at most: the more of it
-  goes, the better changes correlate with those from other control cells, and the worse ``change + control`` is as a
-  prediction of expression, which wants the error of the control mean to cancel.
+  partly this noise, and the median is taken out by the share that noise can explain, ``control_noise`` at most: the
+  more of it goes, the better changes correlate with those from other control cells, and the worse ``change + control``
+  is as a prediction of expression, which wants the error of the control mean to cancel.
 * *Noise of a condition's mean.* Genes whose changes are as small as sampling explains are shrunk towards 0, by
   ``t / (t + noise)``, t the excess of their mean square over it.
 * *Common change.* The mean of the conditions counts by the share of it that a condition shows that is not in it.
 
-The margins are what conditions that were left out were off by, gene by gene (a split-conformal interval, Lei et al.
-2018), apart for those of which every target was seen elsewhere.
+The margins are what conditions that were left out were off by, gene by gene, as in split-conformal prediction (Lei et
+al. 2018): of n such conditions, the ``LEVEL * (n + 1)``-th smallest error, and the largest where there are few. They
+are those of the response alone, against the model's half of the control, and apart for conditions of which every
+target was seen elsewhere. The variance within conditions that shrinks genes is that of all of them, left out or not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.sparse as sp
 from jaxtyping import Float, Int
+from scipy.sparse.linalg import splu
 
 from grape_dgl.config import ResponseConfig
 from grape_dgl.data.screen import ControlHalves, Screen
@@ -61,7 +65,7 @@ class Evidence:
             np.stack(change),
             tuple(tuple(screen.targets(name).tolist()) for name in conditions),
             np.array([len(rows) for rows in groups[1:]]),
-            np.asarray(spread) / sum(map(len, groups)),
+            np.asarray(spread) / max(sum(map(len, groups)) - len(groups), 1),
             len(control.model),
         )
 
@@ -101,33 +105,38 @@ class Response:
 
     def margin(self, conditions: Sequence[Sequence[int]]) -> Float[np.ndarray, "conditions measured"]:
         """``LEVEL`` of the true means of such conditions lie within so much of the predicted change."""
-        return self.margins[[int(not set(ids) <= set(self.targets.tolist())) for ids in conditions]]
+        seen = set(self.targets.tolist())
+        return self.margins[[int(not seen.issuperset(ids)) for ids in conditions]]
 
     def tensors(self) -> dict[str, np.ndarray]:
         """To be saved."""
         return {f"response.{name}": np.ascontiguousarray(value) for name, value in vars(self).items()}
 
     @classmethod
-    def from_tensors(cls, tensors: Mapping[str, np.ndarray]) -> Response:
+    def from_tensors(cls, tensors: Mapping[str, np.ndarray], measured: int) -> Response:
         """As saved; KeyError where a part is missing, ModelError where parts do not fit together."""
         names = ("common", "targets", "effects", "margins")
         common, seen, effects, margins = (tensors[f"response.{name}"] for name in names)
-        if effects.shape != (len(seen), len(common)) or margins.shape != (2, len(common)):
-            raise ModelError(f"the saved response has effects {effects.shape} of {len(seen)} targets: it is altered")
+        if (common.shape, effects.shape, margins.shape) != ((measured,), (len(seen), measured), (2, measured)):
+            raise ModelError(
+                f"the saved response has effects {effects.shape}; expected {len(seen)} targets, {measured} genes: it "
+                "is altered, train again"
+            )
         return cls(common, seen, effects, margins)
 
 
-def fit_response(evidence: Evidence, settings: ResponseConfig, margins: np.ndarray | None = None) -> Response:
-    """The additive response of ``evidence``."""
+def fit_response(evidence: Evidence, settings: ResponseConfig) -> Response:
+    """The additive response of ``evidence``, with margins of 0."""
     change = shrunk(evidence, settings.control_noise, settings.gene_noise)
     seen = np.unique(np.concatenate([np.array(ids, dtype=np.int64) for ids in evidence.targets]))
     which = incidence(evidence.targets, seen)
     share = {"shared": common_share, "mean": lambda change: 1.0, "none": lambda change: 0.0}[settings.common]
     common = share(change) * change.mean(axis=0)
-    scale = which.sum() / len(which)  # mean diagonal of which @ which.T, as each entry is 0 or 1
-    damped = which @ which.T + settings.penalty * scale * np.eye(len(which))
-    effects = which.T @ np.linalg.solve(damped, change - common)
-    return Response(common, seen, effects, np.zeros((2, change.shape[1])) if margins is None else margins)
+    scale = which.sum() / len(which)  # mean diagonal of the kernel which @ which.T, as each entry is 0 or 1
+    few = sp.csc_matrix(which)
+    damped = sp.csc_matrix(few.T @ few + settings.penalty * scale * sp.eye(len(seen)))
+    effects = splu(damped).solve(few.T @ (change - common))
+    return Response(common, seen, effects, np.zeros((2, change.shape[1])))
 
 
 def shrunk(
@@ -151,7 +160,9 @@ def common_share(change: Float[np.ndarray, "conditions measured"]) -> float:
     return float(np.clip(share, LEAST_COMMON, 1))
 
 
-def incidence(conditions: Sequence[Sequence[int]], genes: np.ndarray) -> Float[np.ndarray, "conditions genes"]:
+def incidence(
+    conditions: Sequence[Sequence[int] | np.ndarray], genes: np.ndarray
+) -> Float[np.ndarray, "conditions genes"]:
     """1 where a condition perturbs a gene."""
     return np.stack([np.isin(genes, list(ids)) for ids in conditions]).astype(np.float64)
 
@@ -159,41 +170,44 @@ def incidence(conditions: Sequence[Sequence[int]], genes: np.ndarray) -> Float[n
 def held_out(evidence: Evidence, settings: ResponseConfig) -> Float[np.ndarray, "conditions measured"]:
     """What the response to all other conditions expects of each, in ``FOLDS`` parts where they are many."""
     expected = np.zeros_like(evidence.change)
-    for rows in np.array_split(_mixed(len(evidence)), min(FOLDS, len(evidence))):
+    for rows in _parts(len(evidence)):
         rest = np.setdiff1d(np.arange(len(evidence)), rows)
         if len(rest):
             expected[rows] = fit_response(evidence.take(rest), settings).change([evidence.targets[r] for r in rows])
     return expected
 
 
-def margins(
+def left_out_margins(
     evidence: Evidence, expected: Float[np.ndarray, "conditions measured"], settings: ResponseConfig
 ) -> Float[np.ndarray, "2 measured"]:
     """Per gene the ``LEVEL`` quantile of what left-out conditions were off by, ``expected`` being their `held_out`.
 
-    The first row is of conditions whose targets others have, the second of those with one that nothing was seen of.
+    The first row is of conditions whose targets are all in parts that were not left out with them, the second of those
+    with one that nothing was seen of: each condition once, with its own target left out where others share it.
     """
-    off = np.abs(evidence.change - expected)
     genes = np.unique([gene for ids in evidence.targets for gene in ids])
     which = incidence(evidence.targets, genes) > 0
-    alone = (which & (which.sum(axis=0) == 1)).any(axis=1)
-    seen, unseen = off[~alone], [off[alone]]
-    if not alone.all():  # leave targets out, with all that perturbs them
-        for group in np.array_split(_mixed(len(genes)), min(FOLDS, len(genes))):
-            hit = which[:, group].any(axis=1) & ~alone
-            rest = np.flatnonzero(~which[:, group].any(axis=1))
-            if hit.any() and len(rest):
-                names = [evidence.targets[row] for row in np.flatnonzero(hit)]
-                fitted = fit_response(evidence.take(rest), settings)
-                unseen.append(np.abs(evidence.change[hit] - fitted.change(names)))
+    off, known = np.abs(evidence.change - expected), np.zeros(len(evidence), dtype=bool)
+    for rows in _parts(len(evidence)):
+        rest = np.setdiff1d(np.arange(len(evidence)), rows)
+        known[rows] = ~(which[rows] & ~which[rest].any(axis=0)).any(axis=1)
+    seen, unseen, left = off[known], [off[~known]], known.copy()
+    for group in _parts(len(genes)) if known.any() else []:
+        touched = which[:, group].any(axis=1)
+        hit, rest = np.flatnonzero(touched & left), np.flatnonzero(~touched)
+        if len(hit) and len(rest):
+            fitted = fit_response(evidence.take(rest), settings)
+            unseen.append(np.abs(evidence.change[hit] - fitted.change([evidence.targets[row] for row in hit])))
+            left[hit] = False
     kinds = [seen, np.concatenate(unseen)]
     pooled = np.concatenate(kinds)
-    return np.stack([np.quantile(kind if len(kind) >= ENOUGH else pooled, LEVEL, axis=0) for kind in kinds])
+    of = [kind if len(kind) >= ENOUGH else pooled for kind in kinds]
+    return np.stack([np.quantile(errors, LEVEL, axis=0, method="weibull") for errors in of])
 
 
-def _mixed(number: int) -> np.ndarray:
-    """A fixed random order: neighbours in the alphabet share targets."""
-    return np.random.default_rng(0).permutation(number)
+def _parts(number: int) -> list[np.ndarray]:
+    """Numbers below ``number`` in ``FOLDS`` parts at the most, in a fixed random order: neighbours share targets."""
+    return np.array_split(np.random.default_rng(0).permutation(number), min(FOLDS, number))
 
 
 @dataclass(frozen=True)
@@ -220,5 +234,5 @@ class Expectations:
         part, whole = (Evidence.of(screen, names, control) for names in (train, [*train, *validation]))
         both = held_out(whole, settings)
         checked = fit_response(part, settings).change(whole.targets[len(train) :]) if validation else both[:0]
-        response = fit_response(whole, settings, margins(whole, both, settings))
+        response = replace(fit_response(whole, settings), margins=left_out_margins(whole, both, settings))
         return cls(held_out(part, settings), checked, both, response)

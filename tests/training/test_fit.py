@@ -31,6 +31,7 @@ from grape_dgl.training.cells import CellBatch, CellBatches
 from grape_dgl.training.fit import Fit, FitResult, fit
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import PENALTIES, probe
+from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights, save_weights
 
 
@@ -153,6 +154,38 @@ def test_a_solved_readout_ends_on_training_and_validation_conditions(
     load_weights(stored, tmp_path / "w.safetensors")
     assert torch.equal(stored.readout.weight, model.readout.weight)
     assert result.best_validation <= min(row["val_rmse"] for row in result.history)
+
+
+@pytest.mark.parametrize(("gate", "validation"), [(0.0, VAL), (50.0, VAL), (0.0, ())], ids=["open", "closed", "none"])
+def test_under_a_response_the_network_is_silent_or_solved_on_what_is_left(
+    tmp_path: Path,
+    screen: Screen,
+    genes: GeneInputs,
+    gate: float,
+    validation: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An open gate: the ridge solution on what the response to the others leaves; it is trained in any case."""
+    monkeypatch.setattr("grape_dgl.training.probe.surely_better", lambda one, other, errors: errors < 1)
+    model = new(genes, training={"epochs": 2}, response={"kind": "additive", "gate": gate})
+    control = screen.control_halves(0)
+    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response)
+    made = fit(model, genes, screen, control, TRAIN, validation, files(tmp_path), seed=3, expected=expected)
+    assert made.epochs == (2 if validation else 1) and not model.readout.bias.any()
+    stored = new(genes, response={"kind": "additive", "gate": gate})
+    load_weights(stored, tmp_path / "w.safetensors")
+    assert torch.equal(stored.readout.weight, model.readout.weight)
+    if gate > 1 or not validation:
+        assert not model.readout.weight.any()
+        return
+    both = Perturbations(screen, (*TRAIN, *VAL), control, torch.device("cpu"), expected.both)
+    weights = []
+    for penalty in PENALTIES:
+        other = copy.deepcopy(model)
+        probe(other, genes, both, penalty=penalty, gate=gate)
+        weights.append(other.readout.weight)
+    assert any(torch.allclose(model.readout.weight, weight, rtol=1e-4, atol=1e-6) for weight in weights)
+    assert model.readout.weight.any()
 
 
 def test_a_solved_readout_starts_no_worse_than_the_mean(tmp_path: Path, screen: Screen, genes: GeneInputs) -> None:

@@ -19,6 +19,7 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training import fit as module
 from grape_dgl.training.fit import FitResult, fit
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
+from grape_dgl.training.response import Expectations
 
 
 class Stopped(BaseException):
@@ -26,13 +27,19 @@ class Stopped(BaseException):
 
 
 def run(
-    folder: Path, screen: Screen, genes: GeneInputs, engine: Engine, validation: tuple[str, ...], **training: Any
+    folder: Path, screen: Screen, genes: GeneInputs, engine: Engine, validation: tuple[str, ...], kind: str
 ) -> tuple[GRAPE, FitResult]:
-    settings = {"epochs": 6, "patience": 3, "lr": 0.01} | training
+    """``kind``: how the read-out is found, or ``response``: under what is expected without the network."""
+    response = {"kind": "additive", "gate": 0.0} if kind == "response" else {}
+    settings = {"epochs": 6, "patience": 3, "lr": 0.01, "readout": "gradient" if kind == "gradient" else "ridge"}
     model = small.model(
-        engine, genes=genes, dtype=torch.float32, measured=60, training=settings, model={"dropout": 0.2}
-    )
-    return model, fit(model, genes, screen, screen.control_halves(0), TRAIN, validation, files(folder), seed=3)
+        engine, genes=genes, dtype=torch.float32, measured=60, training=settings, model={"dropout": 0.2},
+        response=response,
+    )  # fmt: skip
+    control = screen.control_halves(0)
+    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response) if response else None
+    given = (model, genes, screen, control, TRAIN, validation, files(folder))
+    return model, fit(*given, seed=3, expected=expected)
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: str, number: int) -> None:
@@ -54,24 +61,24 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: str, number: int) -> None:
     monkeypatch.setattr(module, name, stopping)
 
 
-@pytest.mark.parametrize("readout", ["ridge", "gradient"])
+@pytest.mark.parametrize("kind", ["ridge", "gradient", "response"])
 @pytest.mark.parametrize("validation", [VAL, ()], ids=["validation", "none"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_stopped_training_ends_as_if_it_was_not(
-    tmp_path: Path, screen: Screen, genes: GeneInputs, engine: Engine, validation: tuple[str, ...], readout: str
+    tmp_path: Path, screen: Screen, genes: GeneInputs, engine: Engine, validation: tuple[str, ...], kind: str
 ) -> None:
     """Stopped again and again: before and after the progress is written, and before the weights of an epoch are."""
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()
-    wanted, result = run(tmp_path / "whole", screen, genes, engine, validation, readout=readout)
+    wanted, result = run(tmp_path / "whole", screen, genes, engine, validation, kind)
     for step, number in (("before", 1), ("after", 1), ("before", 2), ("weights", 1), ("after", 2), ("weights", 1)):
         with pytest.MonkeyPatch.context() as patch:
             stop_at(patch, step, number)
             try:
-                run(tmp_path / "parts", screen, genes, engine, validation, readout=readout)
+                run(tmp_path / "parts", screen, genes, engine, validation, kind)
             except Stopped:
                 continue
-    found, again = run(tmp_path / "parts", screen, genes, engine, validation, readout=readout)
+    found, again = run(tmp_path / "parts", screen, genes, engine, validation, kind)
     assert all(torch.equal(value, found.state_dict()[name]) for name, value in wanted.state_dict().items())
     assert (again.epochs, again.best_epoch, again.best_validation) == (
         result.epochs, result.best_epoch, result.best_validation,
