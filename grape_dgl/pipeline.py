@@ -32,11 +32,11 @@ from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.laps import Laps
 from grape_dgl.memory import peak_mb
 from grape_dgl.model import GRAPE, GeneInputs
-from grape_dgl.run import Run, gene_inputs, resolve_device, warn_of_sameness, weights_path
+from grape_dgl.run import Run, gene_inputs, read_json, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
 from grape_dgl.training.interruption import PROGRESS, Interruption
-from grape_dgl.training.progress import Progress, read_progress
+from grape_dgl.training.progress import read_progress
 from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights
 from grape_dgl.writing import only_one, replacing, write_beside, write_json, write_text
@@ -79,13 +79,11 @@ def train(
 
     config = Config() if config is None else config
     out = Path(out)
-    if resume and (out / "metrics.json").exists() and not (out / PROGRESS).exists():
-        log.info("the run in '%s' is finished", out)
-        return Run.load(out)
+    finished = resume and (out / "metrics.json").exists() and not (out / PROGRESS).exists()
     before = read_progress(out / PROGRESS) if resume else None
     if not (force or resume) and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
-    lap, phases, searches, epochs = Laps(), Counter[str](), Counter[str](), 0
+    lap, phases, searches, epochs, silent = Laps(), Counter[str](), Counter[str](), 0, list[bool]()
     device = resolve_device(config.training.device)
     engine = choose_engine(config.training.engine, device)
     seed = config.training.seed
@@ -106,8 +104,12 @@ def train(
         expected = Expectations.of(screen, split.train, split.val, control, config.response)
         lap("response")
     started_with = digests(config, split, control, screen, inputs)
+    if finished:
+        same_start(read_json(out / "metrics.json", out).get("started_with", started_with), started_with, out)
+        log.info("the run in '%s' is finished", out)
+        return Run.load(out)
     if before is not None:
-        same_start(before, started_with, out)
+        same_start(before.started_with, started_with, out)
     complete = out / "model" / "model.json"
     with (
         only_one(out),
@@ -138,6 +140,7 @@ def train(
             phases.update(result.phases)
             searches.update(member.structure.searched())
             epochs += result.epochs
+            silent.append(result.silent)
             log.info("model %d of %d: %s", number + 1, config.training.ensemble, result)
             members.append(member)
             run = Run(
@@ -181,7 +184,9 @@ def train(
             "epochs": epochs,
             "seconds": {name: round(value, 3) for name, value in phases.items()},
             "searches": searches,
+            "silent": silent,
         },
+        "started_with": started_with,
         "peak_memory_mb": peak_mb(),
         "versions": versions(),
         "data": dict(screen.notes),
@@ -194,9 +199,9 @@ def train(
     return run
 
 
-def same_start(before: Progress, now: Mapping[str, str], out: Path) -> None:
+def same_start(before: Mapping[str, str], now: Mapping[str, str], out: Path) -> None:
     """ModelError where the training in ``out`` began with anything else."""
-    if differ := [name for name in now if before.started_with.get(name) != now[name]]:
+    if differ := [name for name in now if before.get(name) != now[name]]:
         raise ModelError(
             f"the training in '{out}' began with other {' and other '.join(differ)}; give the same to go on with it, "
             "or train anew in another folder"

@@ -7,6 +7,7 @@ prior), ``model/weights-N.safetensors`` per ensemble member; ``config.toml`` and
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 from collections import Counter
@@ -128,6 +129,8 @@ class Run:
             "conditions": dict(self.conditions),
         }
         write_tensors(model / "inputs.safetensors", lambda path: save_file(tensors, path))
+        files = ["inputs.safetensors", *(weights_path(folder, n).name for n in range(len(self.ensemble.members)))]
+        description["sha256"] = {name: _sha256(model / name) for name in files if (model / name).exists()}
         write_beside(folder / "nodes.tsv", lambda path: self.genes.to_frame().to_csv(path, sep="\t", index=False))
         write_json(model / "model.json", description)
 
@@ -141,10 +144,16 @@ class Run:
                 f"'{folder}' has model format {description['format']}; this one reads up to {FORMAT}: update grape_dgl"
             )
         try:
+            for name, wanted in description.get("sha256", {}).items():
+                if _sha256(folder / "model" / name) != wanted:
+                    raise ModelError(
+                        f"'{folder / 'model' / name}' is not the file that was written (its checksum differs); the run "
+                        "folder is altered: copy it anew, or train again"
+                    )
             tensors = load_file(folder / "model" / "inputs.safetensors")
             nodes = pd.read_csv(folder / "nodes.tsv", sep="\t", keep_default_na=False, dtype=str)
             genes = Genes.from_frame(nodes)
-        except (OSError, SafetensorError, ValueError, DataError) as error:
+        except (OSError, SafetensorError, ValueError, AttributeError, DataError) as error:
             raise ModelError(f"'{folder}' is no complete run folder: {error}") from error
         config = Config.resolve(toml=folder / "config.toml")
         try:
@@ -333,6 +342,11 @@ def _pairs(name: str, tensors: Mapping[str, np.ndarray]) -> Pairs:
 def _prior(name: str, tensors: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> Prior:
     pairs = _pairs(f"prior.{name}", tensors)
     return Prior(name, pairs, torch.from_numpy(tensors[f"prior.{name}.present"]), source)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_path(folder: Path, member: int) -> Path:

@@ -455,3 +455,17 @@ def test_quickstart_example(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(len(line.split()) == 3 for line in lines)
     assert {path.name for path in (tmp_path / "run").iterdir()} == ARTEFACTS
+
+
+def test_a_finished_run_is_not_gone_on_with_by_other_settings(
+    folder: Path, screen: Screen, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same command ends at once, with nothing changed; another seed or other settings are refused."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = ["train", DEMO, "--out", str(folder), "--resume"]
+    assert main([*again, "--seed", "3", *FLAGS]) == 0
+    assert main([*again, "--seed", "4", *FLAGS]) == 1
+    assert "began with other settings and other split" in capsys.readouterr().err
+    assert main([*again, "--seed", "3", *FLAGS, "--set", "training.lr=0.5"]) == 1
+    assert "began with other settings" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -315,5 +315,10 @@ def test_best_is_saved_and_loaded(best: tuple[Run, Path, Screen]) -> None:
     altered = folder.parent / "altered"
     shutil.copytree(folder, altered)
     save_file(tensors, altered / "model" / "inputs.safetensors")
+    with pytest.raises(ModelError, match=r"inputs.safetensors' is not the file that was written .*checksum"):
+        Run.load(altered)
+    description = json.loads((altered / "model" / "model.json").read_text())
+    del description["sha256"]
+    (altered / "model" / "model.json").write_text(json.dumps(description))
     with pytest.raises(ModelError, match="lacks 'response.effects'"):
         Run.load(altered)

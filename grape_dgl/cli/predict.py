@@ -70,6 +70,7 @@ def command(
     if not wanted and not all_single:
         raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
 
+    from grape_dgl.data.conditions import targets
     from grape_dgl.run import Run, read_json, warn_of_sameness
 
     loaded = Run.load(run, engine=engine, device=device)
@@ -80,6 +81,13 @@ def command(
     known = (load_annotation(**options), feature_cache(options["cache"]))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
+    if loaded.response is not None:
+        seen = {str(loaded.genes.symbol[gene]) for gene in loaded.response.targets}
+        if unseen := sum(seen.isdisjoint(targets(name) or seen) for name in wanted):
+            log.info(
+                "training has seen no target of %d of %d conditions: the response knows their common change only",
+                unseen, len(wanted),
+            )  # fmt: skip
     if all_single and out is not None and not as_json:
         names = loaded.predict_to(out, wanted, *known)
         click.echo(f"{len(names)} conditions x {loaded.genes.measured} genes: {out}")

@@ -29,7 +29,7 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
 from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
-from grape_dgl.training.probe import probe
+from grape_dgl.training.probe import SILENT, probe
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
 from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights, save_weights
@@ -50,6 +50,8 @@ class FitResult:
     history: list[dict[str, float]] = field(default_factory=list)
     diverged: str = ""
     """Why it ended, where it was because the loss was not a number"""
+    silent: bool = False
+    """Whether the network says nothing, the response alone being no worse on validation conditions"""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds by phase of all epochs; on a GPU, whose work runs behind, the phase that waits for it counts it"""
 
@@ -60,7 +62,8 @@ class FitResult:
         whole = sum(self.phases.values()) or 1.0
         longest = sorted(self.phases.items(), key=lambda item: -item[1])[:4]
         spent = ", ".join(f"{phase} {100 * value / whole:.0f} %" for phase, value in longest)
-        return f"{self.epochs} epochs in {self.seconds:.0f} s ({spent}), best {best}{score}"
+        silent = "; the network stays silent: predictions are those of the response" if self.silent else ""
+        return f"{self.epochs} epochs in {self.seconds:.0f} s ({spent}), best {best}{score}{silent}"
 
 
 class Diverged(ModelError):
@@ -346,5 +349,6 @@ def fit(
         seconds=time.monotonic() - started,
         history=keeper.history,
         diverged=diverged,
+        silent=keeper.best_penalty == SILENT,
         phases=module.lap.seconds,
     )

@@ -119,8 +119,8 @@ class Response:
         common, seen, effects, margins = (tensors[f"response.{name}"] for name in names)
         if (common.shape, effects.shape, margins.shape) != ((measured,), (len(seen), measured), (2, measured)):
             raise ModelError(
-                f"the saved response has effects {effects.shape}; expected {len(seen)} targets, {measured} genes: it "
-                "is altered, train again"
+                f"the saved response has effects {effects.shape} and margins {margins.shape}; expected those of "
+                f"{len(seen)} targets and {measured} genes: it is altered, train again"
             )
         return cls(common, seen, effects, margins)
 

@@ -243,7 +243,7 @@ def test_saved_is_loaded(evidence: Evidence) -> None:
     np.testing.assert_array_equal(again.change(evidence.targets), found.change(evidence.targets))
     with pytest.raises(KeyError):
         Response.from_tensors({"response.common": found.common}, 60)
-    with pytest.raises(ModelError, match=r"effects \(5, 60\); expected 1 targets, 60 genes"):
+    with pytest.raises(ModelError, match=r"effects \(5, 60\) and margins \(2, 60\); expected those of 1 targets"):
         Response.from_tensors(found.tensors() | {"response.targets": found.targets[:1]}, 60)
-    with pytest.raises(ModelError, match="expected 5 targets, 7 genes"):
+    with pytest.raises(ModelError, match="expected those of 5 targets and 7 genes"):
         Response.from_tensors(found.tensors(), 7)
