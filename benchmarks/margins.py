@@ -1,0 +1,55 @@
+"""How many observed means lie within the 90 % margins of the preset ``best``?
+
+Run: python benchmarks/margins.py --data FOLDER [--splits 40] [--suite benchmarks/suites/accuracy.toml]
+
+Contract: the data sets and kinds of split of the suite, seeds 0, 1, ...; response and margins from training and
+validation conditions and the model's half of the controls, as in a training (``Expectations.of``), without the network;
+share of all pairs of test condition and gene whose observed change from the model's half lies within the margin, and of
+those whose gene has a margin: others are 0 in all training conditions. Markdown on stdout, means over splits.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from grape_dgl.config import Config, SplitConfig, SplitKind
+from grape_dgl.data.catalog import default_cache
+from grape_dgl.data.screen import Screen
+from grape_dgl.data.splits import make_split
+from grape_dgl.suite.models import Bench
+from grape_dgl.suite.spec import Suite
+from grape_dgl.training.response import Expectations
+
+
+def covered(screen: Screen, kind: SplitKind, seed: int) -> tuple[float, float]:
+    """Of all genes, and of those that have a margin."""
+    split, control = make_split(screen.conditions, SplitConfig(kind=kind), seed), screen.control_halves(seed)
+    settings = Config.resolve("best").response
+    response = Expectations.of(screen, split.train, split.val, control, settings).response
+    targets = [screen.targets(name).tolist() for name in split.test]
+    observed = np.stack([screen.mean(name) - screen.control_mean(control.model, name) for name in split.test])
+    margin = response.margin(targets)
+    inside = np.abs(observed - response.change(targets)) <= margin + 1e-6
+    return float(inside.mean()), float(inside[:, response.margins.any(axis=0)].mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", type=Path, default=Path(__file__).parent / "suites" / "accuracy.toml")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--splits", type=int, default=40)
+    given = parser.parse_args()
+    suite = Suite.read(given.suite, [given.data])
+    print("| data | split | all genes | genes with a margin |\n|---|---|---|---|")
+    for spec in suite.data:
+        screen = Bench(spec, default_cache()).screen
+        for kind in suite.splits:
+            shares = np.mean([covered(screen, kind, seed) for seed in range(given.splits)], axis=0)
+            print(f"| {spec.name} | {kind} | {shares[0]:.3f} | {shares[1]:.3f} |")
+
+
+if __name__ == "__main__":
+    main()
