@@ -13,7 +13,11 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 
@@ -95,18 +99,31 @@ def cli() -> None:
     """
 
 
+_KEPT = "; what is done is kept: the same command goes on"
+GO_ON = {
+    "features": _KEPT,
+    "benchmark": _KEPT,
+    "datasets": _KEPT,
+    "train": "; to go on: the same command with --resume",
+}
+"""Command -> how to go on after an interruption."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line on ``args`` (default: ``sys.argv[1:]``); returns the exit code."""
     _log_to_stderr()
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when torch is loaded
     try:
-        result = cli.main(args, prog_name="grape-dgl", standalone_mode=False)
+        with _terminable():
+            result = cli.main(args, prog_name="grape-dgl", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
-        click.echo("interrupted", err=True)
+        words = sys.argv[1:] if args is None else args
+        command = next((word for word in words if not word.startswith("-")), "")
+        click.echo(f"interrupted{GO_ON.get(command, '')}", err=True)
         return 130
     except GrapeError as error:
         return _fail(str(error))
@@ -116,6 +133,19 @@ def main(args: Sequence[str] | None = None) -> int:
         where = f" '{error.filename}'" if error.filename else ""
         return _fail(f"cannot read or write{where}: {error.strerror or error}")
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class StderrHandler(logging.Handler):

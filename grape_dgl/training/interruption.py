@@ -28,7 +28,7 @@ class Interruption:
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = self.at_once = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -51,8 +51,14 @@ class Interruption:
         for number in self._previous:
             signal.signal(number, self._handle)
 
+    def check(self) -> None:
+        """End at once after a second signal, whose exception is lost where it comes in a callback of Python itself."""
+        if self.at_once:
+            raise _StopNow
+
     def _handle(self, number: int, frame: Any) -> None:
         if self.received:
-            raise _StopNow
+            self.at_once = True
+            self.check()
         self.received = True
         log.warning("interrupted: finishing this epoch, then writing the run (again to stop at once)")

@@ -61,5 +61,22 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
-    assert err.rstrip().endswith("interrupted") and "Traceback" not in err
+    assert err.rstrip().endswith("interrupted; to go on: the same command with --resume") and "Traceback" not in err
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_is_encoded_is_kept_and_it_is_said_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    words = ["features", "demo:genes=3000,conditions=12,cells=100", "--min-cells", "2", "--cache", str(tmp_path)]
+    command = [sys.executable, "-m", "grape_dgl", *words, "--out", str(tmp_path / "features.npz")]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if list(tmp_path.glob("**/*.sqlite*")) or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert err.rstrip().endswith("interrupted; what is done is kept: the same command goes on"), err
+    assert "Traceback" not in err and not (tmp_path / "features.npz").exists()
