@@ -99,10 +99,6 @@ def train(
     lap("features")
     given = None if graph is None else read_edges(Path(graph), screen.genes)
     inputs = gene_inputs(screen.genes, features, priors, given)
-    expected = None
-    if config.response.kind != "none":
-        expected = Expectations.of(screen, split.train, split.val, control, config.response)
-        lap("response")
     started_with = digests(config, split, control, screen, inputs)
     if finished:
         same_start(read_json(out / "metrics.json", out).get("started_with", started_with), started_with, out)
@@ -110,6 +106,10 @@ def train(
         return Run.load(out)
     if before is not None:
         same_start(before.started_with, started_with, out)
+    expected = None
+    if config.response.kind != "none":
+        expected = Expectations.of(screen, split.train, split.val, control, config.response)
+        lap("response")
     complete = out / "model" / "model.json"
     with (
         only_one(out),

@@ -311,7 +311,7 @@ def fit(
     trained = Perturbations(screen, train, control, place, of[0])
     checked = Perturbations(screen, validation, control, place, of[1]) if validation else None
     if expected is None:
-        with torch.no_grad():
+        with torch.no_grad():  # the read-out starts at the mean change of the training conditions
             model.readout.bias.copy_(trained.change.mean(dim=0))
     keeper = _Keeper(files, checked)
     interruption = Interruption() if interruption is None else interruption

@@ -104,7 +104,7 @@ class Response:
         return self.common + incidence(conditions, self.targets) @ self.effects
 
     def margin(self, conditions: Sequence[Sequence[int]]) -> Float[np.ndarray, "conditions measured"]:
-        """``LEVEL`` of the true means of such conditions lie within so much of the predicted change."""
+        """``LEVEL`` of the observed changes of such conditions lie within so much of the predicted one."""
         seen = set(self.targets.tolist())
         return self.margins[[int(not seen.issuperset(ids)) for ids in conditions]]
 
