@@ -17,22 +17,23 @@ import numpy as np
 
 from grape_dgl.config import Config, SplitConfig, SplitKind
 from grape_dgl.data.catalog import default_cache
-from grape_dgl.data.screen import Screen
 from grape_dgl.data.splits import make_split
 from grape_dgl.suite.models import Bench
 from grape_dgl.suite.spec import Suite
-from grape_dgl.training.response import Expectations
+from grape_dgl.training.expectations import Expectations
 
 
-def covered(screen: Screen, kind: SplitKind, seed: int) -> tuple[float, float]:
+def covered(bench: Bench, kind: SplitKind, seed: int) -> tuple[float, float]:
     """Of all genes, and of those that have a margin."""
+    screen = bench.screen
     split, control = make_split(screen.conditions, SplitConfig(kind=kind), seed), screen.control_halves(seed)
     settings = Config.resolve("best").response
-    response = Expectations.of(screen, split.train, split.val, control, settings).response
+    kernels = bench.knowledge([])(screen, control)
+    response = Expectations.of(screen, split.train, split.val, control, settings, kernels).response
     targets = [screen.targets(name).tolist() for name in split.test]
     observed = np.stack([screen.mean(name) - screen.control_mean(control.model, name) for name in split.test])
     margin = response.margin(targets)
-    inside = np.abs(observed - response.change(targets)) <= margin + 1e-6
+    inside = np.abs(observed - response.change(targets, kernels)) <= margin + 1e-6
     return float(inside.mean()), float(inside[:, response.margins.any(axis=0)].mean())
 
 
@@ -45,9 +46,9 @@ def main() -> None:
     suite = Suite.read(given.suite, [given.data])
     print("| data | split | all genes | genes with a margin |\n|---|---|---|---|")
     for spec in suite.data:
-        screen = Bench(spec, default_cache()).screen
+        bench = Bench(spec, default_cache())
         for kind in suite.splits:
-            shares = np.mean([covered(screen, kind, seed) for seed in range(given.splits)], axis=0)
+            shares = np.mean([covered(bench, kind, seed) for seed in range(given.splits)], axis=0)
             print(f"| {spec.name} | {kind} | {shares[0]:.3f} | {shares[1]:.3f} |")
 
 

@@ -204,14 +204,17 @@ class ResponseConfig:
     """How much of the sampling noise of condition means counts where genes are shrunk; 0 shrinks none."""
     common: Literal["shared", "mean", "none"] = "shared"
     """Of the mean change: the share that conditions have in common, all of it, or nothing."""
+    knowledge: float = 0.3
+    """Share of the effects that is alike where the knowledge of genes is, if it passes the gate; 0: never."""
     gate: float = 2.0
-    """Standard errors over validation conditions (many; of few, as many as chance makes as rare) by which the network
-    must be better than none; else it is silent. Without validation conditions it is."""
+    """Standard errors over conditions (many; of few, as many as chance makes as rare) by which errors must be smaller:
+    of left-out conditions by knowledge of genes, of validation conditions by the network, which is silent else."""
 
     def __post_init__(self) -> None:
         _check(0 < self.penalty < math.inf, "response.penalty", self.penalty, "a number above 0")
         _check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
         _check(0 <= self.gene_noise < math.inf, "response.gene_noise", self.gene_noise, "0 or more")
+        _check(0 <= self.knowledge < 1, "response.knowledge", self.knowledge, "a share from 0 to below 1")
         _check(self.gate >= 0, "response.gate", self.gate, "0 or more")
 
 

@@ -35,9 +35,10 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.run import Run, gene_inputs, read_json, resolve_device, warn_of_sameness, weights_path
 from grape_dgl.training.align import align
 from grape_dgl.training.ensemble import ready
+from grape_dgl.training.expectations import Expectations
 from grape_dgl.training.interruption import PROGRESS, Interruption
+from grape_dgl.training.knowledge import knowledge
 from grape_dgl.training.progress import read_progress
-from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights
 from grape_dgl.writing import only_one, replacing, write_beside, write_json, write_text
 
@@ -108,7 +109,8 @@ def train(
         same_start(before.started_with, started_with, out)
     expected = None
     if config.response.kind != "none":
-        expected = Expectations.of(screen, split.train, split.val, control, config.response)
+        expected = Expectations.of(screen, split.train, split.val, control, config.response, knowledge(inputs))
+        log.info("response: %s", expected.response)
         lap("response")
     complete = out / "model" / "model.json"
     with (
@@ -185,6 +187,7 @@ def train(
             "seconds": {name: round(value, 3) for name, value in phases.items()},
             "searches": searches,
             "silent": silent,
+            "knowledge": None if expected is None else list(expected.response.knowledge),
         },
         "started_with": started_with,
         "peak_memory_mb": peak_mb(),

@@ -35,14 +35,15 @@ from grape_dgl.graph.files import edge_table
 from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.ensemble import Change, Ensemble, ready
+from grape_dgl.training.knowledge import Kernel, knowledge
 from grape_dgl.training.response import Response
 from grape_dgl.training.weights import load_weights, write_tensors
 from grape_dgl.writing import write_beside, write_json
 
 log = logging.getLogger("grape_dgl")
 
-FORMAT = 2
-"""Version of the model folder; a newer one is refused with a clear line. 1 has no response."""
+FORMAT = 3
+"""Version of the model folder; a newer one is refused with a clear line. 1 has no response, 2 none with knowledge."""
 
 SAME = 0.1
 """Below this share of the observed spread, predictions count as the same for every condition."""
@@ -120,7 +121,7 @@ class Run:
         if inputs.given is not None:
             tensors |= _pairs_to_tensors("given", inputs.given)
         description = {
-            "format": FORMAT if self.response is not None else 1,
+            "format": 1 if self.response is None else FORMAT if self.response.knowledge else 2,
             "members": len(self.ensemble.members),
             "measured": self.genes.measured,
             "widths": inputs.widths,
@@ -263,20 +264,23 @@ class Run:
                 new = everyone.take([fresh.index(gene) for gene in group]) if group and everyone is not None else None
                 place = {symbol: len(self.genes) + i for i, symbol in enumerate(group)}
                 ids = [[place[t] if t in place else self.genes.index(t) for t in targets(names[i])] for i in rows]
+                kernels = knowledge(self.ensemble.genes, new) if self.response and self.response.knowledge else None
                 start = 0
                 for change in self.ensemble.predict(ids, new):
                     part = slice(start, start + len(change.mean))
-                    yield rows[part], self._with_response(change, ids[part])
+                    yield rows[part], self._with_response(change, ids[part], kernels)
                     start = part.stop
 
         return names, parts()
 
-    def _with_response(self, change: Change, conditions: Sequence[Sequence[int]]) -> Change:
+    def _with_response(
+        self, change: Change, conditions: Sequence[Sequence[int]], kernels: Mapping[str, Kernel] | None
+    ) -> Change:
         """The expectation and what the network adds to it; nothing is expected where nobody is perturbed."""
         if self.response is None:
             return change
         perturbed = np.array([len(ids) > 0 for ids in conditions])[:, None]
-        expected, margin = self.response.change(conditions), self.response.margin(conditions)
+        expected, margin = self.response.change(conditions, kernels), self.response.margin(conditions)
         return Change(change.mean + perturbed * expected, change.std, perturbed * margin)
 
     def graph(self) -> pd.DataFrame:

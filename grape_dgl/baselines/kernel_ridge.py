@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import cast
 
@@ -14,22 +14,13 @@ from grape_dgl.config import SplitConfig, SplitKind
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split, make_split
 from grape_dgl.errors import DataError
+from grape_dgl.training.knowledge import Kernel
 from grape_dgl.training.response import incidence
-
-Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Node ids [a] and [b] -> how alike these genes are, [a, b]."""
 
 
 def identity_kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """1 for the same gene: an additive model of single effects."""
     return np.equal.outer(a, b).astype(np.float64)
-
-
-def linear_kernel(values: np.ndarray, present: np.ndarray) -> Kernel:
-    """Dot products of ``values`` [genes, d] centred over the genes ``present``; 0 where a gene lacks them."""
-    centred = np.float64(values) - values[present].mean(axis=0, dtype=np.float64)
-    centred[~present] = 0
-    return lambda a, b: centred[a] @ centred[b].T
 
 
 def jaccard_kernel(terms: sp.csr_matrix) -> Kernel:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grape_dgl.baselines.kernel_ridge import Kernel, alike
+from grape_dgl.baselines.kernel_ridge import alike
 from grape_dgl.baselines.protocol import Model, training_changes
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
+from grape_dgl.training.knowledge import Kernel
 
 
 class NeighboursBaseline(Model):

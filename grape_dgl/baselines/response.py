@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -10,20 +10,32 @@ from grape_dgl.baselines.protocol import Model
 from grape_dgl.config import ResponseConfig
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
-from grape_dgl.training.response import Evidence, fit_response
+from grape_dgl.training.knowledge import Kernel
+from grape_dgl.training.response import Evidence, chosen_knowledge, fit_response
+
+Knowledge = Callable[[Screen, ControlHalves], Mapping[str, Kernel]]
 
 
 class ResponseBaseline(Model):
-    """Common and additive changes with less noise of the control mean (``training.response``). Nothing is tuned."""
+    """Common and additive changes with less noise of the control mean (``training.response``). Nothing is tuned.
+
+    ``knowledge``: kernels of genes by which effects may be alike, for a screen and halves of its control.
+    """
 
     name = "response"
 
-    def __init__(self, settings: ResponseConfig | None = None) -> None:
+    def __init__(
+        self, settings: ResponseConfig | None = None, knowledge: Knowledge = lambda screen, control: {}
+    ) -> None:
         self._settings = ResponseConfig() if settings is None else settings
+        self._knowledge = knowledge
 
     def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
         self._screen = screen
-        self._response = fit_response(Evidence.of(screen, [*split.train, *split.val], control), self._settings)
+        evidence = Evidence.of(screen, [*split.train, *split.val], control)
+        self._kernels = chosen_knowledge(evidence, self._settings, self._knowledge(screen, control))
+        self._response = fit_response(evidence, self._settings, self._kernels)
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
-        return self._response.change([self._screen.targets(name).tolist() for name in conditions]).astype(np.float32)
+        targets = [self._screen.targets(name).tolist() for name in conditions]
+        return self._response.change(targets, self._kernels).astype(np.float32)

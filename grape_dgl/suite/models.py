@@ -13,18 +13,16 @@ import numpy as np
 from grape_dgl.baselines.additive import AdditiveBaseline
 from grape_dgl.baselines.control import ControlBaseline
 from grape_dgl.baselines.kernel_ridge import (
-    Kernel,
     KernelRidgeBaseline,
     TunedKernelRidgeBaseline,
     identity_kernel,
     jaccard_kernel,
-    linear_kernel,
 )
 from grape_dgl.baselines.linear import LinearBaseline
 from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.neighbours import NeighboursBaseline
 from grape_dgl.baselines.protocol import Model
-from grape_dgl.baselines.response import ResponseBaseline
+from grape_dgl.baselines.response import Knowledge, ResponseBaseline
 from grape_dgl.config import Config, FeatureConfig
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import resolve
@@ -37,8 +35,10 @@ from grape_dgl.features.encode import encode
 from grape_dgl.graph.go import read_go
 from grape_dgl.graph.prior_spec import read_prior
 from grape_dgl.pipeline import joined, train
+from grape_dgl.run import gene_inputs
 from grape_dgl.suite.peers import Peer, PeerModel
 from grape_dgl.suite.spec import DataSpec, ModelSpec
+from grape_dgl.training.knowledge import Kernel, knowledge, linear_kernel
 from grape_dgl.training.probe import PENALTIES
 
 
@@ -75,6 +75,15 @@ class Bench:
             raise DataError(f"no gene of data set '{self.spec.name}' has what the kernel '{name}' needs")
         return linear_kernel(self.features[name].values, self.features[name].present)
 
+    def knowledge(self, priors: Sequence[str]) -> Knowledge:
+        """What a GRAPE that is trained on this data set and ``priors`` knows of genes."""
+
+        def kernels(screen: Screen, control: ControlHalves) -> dict[str, Kernel]:
+            graphs = [read_prior(one, screen, control) for one in priors]
+            return knowledge(gene_inputs(screen.genes, self.features, graphs))
+
+        return kernels
+
     @cached_property
     def _terms(self) -> Any:
         return read_go(Path(self.spec.go), self.screen.genes, None)
@@ -95,7 +104,8 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
     if spec.kind == "kernel_ridge":
         return TunedKernelRidgeBaseline({name: bench.kernel(name) for name in options["kernels"]}, spec.name)
     if spec.kind == "response":
-        response = ResponseBaseline(Config.resolve(settings=options.get("settings", ())).response)
+        settings = Config.resolve(settings=options.get("settings", ())).response
+        response = ResponseBaseline(settings, bench.knowledge(options.get("priors", ())))
         response.name = spec.name
         return response
     made: Model = {

@@ -35,7 +35,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "neighbours": ("kernel", "k"),
     "kernel_ridge_fixed": ("kernels", "penalty"),
     "kernel_ridge": ("kernels",),
-    "response": ("settings",),
+    "response": ("settings", "priors"),
     "GRAPE": ("preset", "settings", "priors"),
     "peer": ("folder", "settings", "time_limit"),
 }

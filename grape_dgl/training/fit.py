@@ -27,11 +27,11 @@ from grape_dgl.laps import Laps
 from grape_dgl.losses import reconstruction_loss, structure_loss
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.expectations import Expectations
 from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import SILENT, probe
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
-from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights, save_weights
 from grape_dgl.writing import write_text
 

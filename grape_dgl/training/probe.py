@@ -14,12 +14,12 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from grape_dgl.engine import float64
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.nn.reached import Reached
+from grape_dgl.training.gate import surely_better
 from grape_dgl.training.perturbations import Perturbations
 
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1)
@@ -79,24 +79,12 @@ def probe(
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))
         kept = penalty = min(PENALTIES, key=lambda tried: float(scores[tried].mean()))
-        if gate is not None and not surely_better(scores[penalty], scores[SILENT], gate):
+        if gate is not None and not surely_better(scores[penalty].cpu().numpy(), scores[SILENT].cpu().numpy(), gate):
             kept = SILENT
         score = scores[kept].mean()
     use(weights[penalty])
     model.train(was_training)
     return kept, score
-
-
-def surely_better(rmse: Float[Tensor, " conditions"], other: Float[Tensor, " conditions"], errors: float) -> bool:
-    """Whether ``rmse`` is below ``other`` by so many standard errors of the mean difference; of one condition, no.
-
-    Of few conditions by more of them, so that chance is as rare: Student's t at the normal's probability.
-    """
-    gain, number = other - rmse, len(other)
-    if number < 2:
-        return False
-    wanted = float(stats.t.ppf(stats.norm.cdf(errors), number - 1))
-    return bool(gain.mean() > wanted * gain.std() / number**0.5)
 
 
 def ridge(

@@ -12,16 +12,15 @@ on screens of some tens of conditions; none is tuned on any:
   ``t / (t + noise)``, t the excess of their mean square over it.
 * *Common change.* The mean of the conditions counts by the share of it that a condition shows that is not in it.
 
-The margins are what conditions that were left out were off by, gene by gene, as in split-conformal prediction (Lei et
-al. 2018): of n such conditions, the ``LEVEL * (n + 1)``-th smallest error, and the largest where there are few. They
-are those of the response alone, against the model's half of the control, and apart for conditions of which every
-target was seen elsewhere. The variance within conditions that shrinks genes is that of all of them, left out or not.
+Where what is known of genes (a modality, a prior graph, or all of them) surely makes left-out conditions better, the
+effects of targets that are alike by it are alike too: a Gaussian process over targets, of which a share of
+``knowledge`` is by its kernel and the rest each target's own. So a target that training has not seen has an effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,15 +30,11 @@ from scipy.sparse.linalg import splu
 from grape_dgl.config import ResponseConfig
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ModelError
+from grape_dgl.training.gate import surely_better
+from grape_dgl.training.knowledge import Kernel
 
-FOLDS = 25
-"""Parts that are left out in turn, at most."""
 LEAST_COMMON = 0.05
 """Of the mean: a condition of which nothing is known still has a direction."""
-LEVEL = 0.9
-"""Share of the condition means that lie within the margins."""
-ENOUGH = 10
-"""Left-out conditions of a kind from which margins of its own are taken."""
 
 
 @dataclass(frozen=True)
@@ -98,45 +93,128 @@ class Response:
     """What each of them adds"""
     margins: Float[np.ndarray, "2 measured"]
     """Half the width of the interval: every target seen, or not"""
+    knowledge: Mapping[str, float] = field(default_factory=dict)
+    """Kernel by which a target that is not among them is like these -> its factor; none: it adds nothing"""
+    weights: Float[np.ndarray, "seen measured"] | None = None
+    """What a target adds for each unit of likeness to each of them, where there is knowledge"""
 
-    def change(self, conditions: Sequence[Sequence[int]]) -> Float[np.ndarray, "conditions measured"]:
-        """Of conditions, each the node ids of its targets."""
-        return self.common + incidence(conditions, self.targets) @ self.effects
+    def change(
+        self, conditions: Sequence[Sequence[int]], kernels: Mapping[str, Kernel] | None = None
+    ) -> Float[np.ndarray, "conditions measured"]:
+        """Of conditions, each the node ids of its targets; ``kernels`` has those of ``knowledge``."""
+        found = self.common + incidence(conditions, self.targets) @ self.effects
+        unseen = np.setdiff1d([gene for ids in conditions for gene in ids], self.targets).astype(np.int64)
+        if self.weights is None or kernels is None or not len(unseen):
+            return found
+        alike = sum(factor * kernels[name](unseen, self.targets) for name, factor in self.knowledge.items())
+        return found + incidence(conditions, unseen) @ (alike @ self.weights)
 
     def margin(self, conditions: Sequence[Sequence[int]]) -> Float[np.ndarray, "conditions measured"]:
         """``LEVEL`` of the observed changes of such conditions lie within so much of the predicted one."""
         seen = set(self.targets.tolist())
         return self.margins[[int(not seen.issuperset(ids)) for ids in conditions]]
 
+    def __str__(self) -> str:
+        """One line for a reader."""
+        known = f"alike by {' and '.join(self.knowledge)}" if self.knowledge else "each its own"
+        return f"effects of {len(self.targets)} targets, {known}"
+
     def tensors(self) -> dict[str, np.ndarray]:
         """To be saved."""
-        return {f"response.{name}": np.ascontiguousarray(value) for name, value in vars(self).items()}
+        parts = {name: getattr(self, name) for name in ("common", "targets", "effects", "margins")}
+        if self.weights is not None:
+            parts |= {"weights": self.weights}
+            parts |= {f"knowledge.{name}": np.array(factor) for name, factor in self.knowledge.items()}
+        return {f"response.{name}": np.ascontiguousarray(value) for name, value in parts.items()}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], measured: int) -> Response:
         """As saved; KeyError where a part is missing, ModelError where parts do not fit together."""
         names = ("common", "targets", "effects", "margins")
         common, seen, effects, margins = (tensors[f"response.{name}"] for name in names)
-        if (common.shape, effects.shape, margins.shape) != ((measured,), (len(seen), measured), (2, measured)):
+        weights = tensors.get("response.weights")
+        wide = effects.shape if weights is None else weights.shape
+        if (common.shape, effects.shape, margins.shape, wide) != (
+            (measured,), (len(seen), measured), (2, measured), (len(seen), measured)
+        ):  # fmt: skip
             raise ModelError(
                 f"the saved response has effects {effects.shape} and margins {margins.shape}; expected those of "
                 f"{len(seen)} targets and {measured} genes: it is altered, train again"
             )
-        return cls(common, seen, effects, margins)
+        start = "response.knowledge."
+        factors = {name.removeprefix(start): float(value) for name, value in tensors.items() if name.startswith(start)}
+        return cls(common, seen, effects, margins, factors, weights)
 
 
-def fit_response(evidence: Evidence, settings: ResponseConfig) -> Response:
-    """The additive response of ``evidence``, with margins of 0."""
-    change = shrunk(evidence, settings.control_noise, settings.gene_noise)
-    seen = np.unique(np.concatenate([np.array(ids, dtype=np.int64) for ids in evidence.targets]))
-    which = incidence(evidence.targets, seen)
-    share = {"shared": common_share, "mean": lambda change: 1.0, "none": lambda change: 0.0}[settings.common]
-    common = share(change) * change.mean(axis=0)
-    scale = which.sum() / len(which)  # mean diagonal of the kernel which @ which.T, as each entry is 0 or 1
+def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel] | None = None) -> Response:
+    """The additive response of ``evidence``, with margins of 0; ``kernels``: those that effects are alike by, if any.
+
+    Conditions are alike as the sum over all pairs of their targets. The kernel of shared targets and each of
+    ``kernels`` is scaled until its mean diagonal is 1 over the conditions.
+    """
+    change, common = _centred(evidence, settings)
+    seen, which = _design(evidence)
+    nothing = np.zeros((2, change.shape[1]))
+    if kernels:
+        alike, factors = _alike(which, {name: kernel(seen, seen) for name, kernel in kernels.items()}, settings)
+        damped = which @ alike @ which.T + settings.penalty * np.eye(len(which))
+        weights = which.T @ np.linalg.solve(damped, change - common)
+        return Response(common, seen, alike @ weights, nothing, factors, weights)
     few = sp.csc_matrix(which)
+    scale = which.sum() / len(which)  # mean diagonal of the kernel which @ which.T, as each entry is 0 or 1
     damped = sp.csc_matrix(few.T @ few + settings.penalty * scale * sp.eye(len(seen)))
-    effects = splu(damped).solve(few.T @ (change - common))
-    return Response(common, seen, effects, np.zeros((2, change.shape[1])))
+    return Response(common, seen, splu(damped).solve(few.T @ (change - common)), nothing)
+
+
+def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel]) -> dict[str, Kernel]:
+    """Of ``kernels`` those by which effects are surely alike, or none: one of them, or all.
+
+    What decides is the squared error of every condition as the others predict it (leave-one-out in closed form, the
+    shrinkages being those of all conditions), against that without knowledge (`surely_better`, ``settings.gate``).
+    """
+    change, common = _centred(evidence, settings)
+    seen, which = _design(evidence)
+    known = {name: kernel(seen, seen) for name, kernel in kernels.items()} if settings.knowledge else {}
+    known = {name: one for name, one in known.items() if np.diag(one).any()}
+    tries = [(name,) for name in known] + ([tuple(known)] if len(known) > 1 else [])
+
+    def error(names: Sequence[str]) -> Float[np.ndarray, " conditions"]:
+        alike, _ = _alike(which, {name: known[name] for name in names}, settings)
+        inverse = np.linalg.inv(which @ alike @ which.T + settings.penalty * np.eye(len(which)))
+        off = evidence.change - change + inverse @ (change - common) / np.diag(inverse)[:, None]
+        return np.square(off).mean(axis=1)
+
+    without = error(())
+    sure = {names: surely_better(error(names), without, settings.gate, len(tries)) for names in tries}
+    best = max(sure, key=lambda names: sure[names], default=())
+    return {name: kernels[name] for name in best if sure[best]}
+
+
+def _centred(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, np.ndarray]:
+    """The shrunk changes, and the common one."""
+    change = shrunk(evidence, settings.control_noise, settings.gene_noise)
+    share = {"shared": common_share, "mean": lambda change: 1.0, "none": lambda change: 0.0}[settings.common]
+    return change, share(change) * change.mean(axis=0)
+
+
+def _design(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """The targets that were seen, ascending, and which condition has which [conditions, seen]."""
+    seen = np.unique(np.concatenate([np.array(ids, dtype=np.int64) for ids in evidence.targets]))
+    return seen, incidence(evidence.targets, seen)
+
+
+def _alike(
+    which: np.ndarray, known: Mapping[str, np.ndarray], settings: ResponseConfig
+) -> tuple[np.ndarray, dict[str, float]]:
+    """The covariance of effects [seen, seen], by the kernels ``known`` of these genes, and the factor of each."""
+    own = len(which) / which.sum() * np.eye(which.shape[1])
+    if not known:
+        return own, {}
+    diagonal = {name: ((which @ kernel) * which).sum() / len(which) for name, kernel in known.items()}
+    share = settings.knowledge / len(known)
+    factors = {name: share / max(float(mean), 1e-12) for name, mean in diagonal.items()}
+    mixed = sum(factor * known[name] for name, factor in factors.items())
+    return (1 - settings.knowledge) * own + mixed, factors
 
 
 def shrunk(
@@ -165,74 +243,3 @@ def incidence(
 ) -> Float[np.ndarray, "conditions genes"]:
     """1 where a condition perturbs a gene."""
     return np.stack([np.isin(genes, list(ids)) for ids in conditions]).astype(np.float64)
-
-
-def held_out(evidence: Evidence, settings: ResponseConfig) -> Float[np.ndarray, "conditions measured"]:
-    """What the response to all other conditions expects of each, in ``FOLDS`` parts where they are many."""
-    expected = np.zeros_like(evidence.change)
-    for rows in _parts(len(evidence)):
-        rest = np.setdiff1d(np.arange(len(evidence)), rows)
-        if len(rest):
-            expected[rows] = fit_response(evidence.take(rest), settings).change([evidence.targets[r] for r in rows])
-    return expected
-
-
-def left_out_margins(
-    evidence: Evidence, expected: Float[np.ndarray, "conditions measured"], settings: ResponseConfig
-) -> Float[np.ndarray, "2 measured"]:
-    """Per gene the ``LEVEL`` quantile of what left-out conditions were off by, ``expected`` being their `held_out`.
-
-    The first row is of conditions whose targets are all in parts that were not left out with them, the second of those
-    with one that nothing was seen of: each condition once, with its own target left out where others share it.
-    """
-    genes = np.unique([gene for ids in evidence.targets for gene in ids])
-    which = incidence(evidence.targets, genes) > 0
-    off, known = np.abs(evidence.change - expected), np.zeros(len(evidence), dtype=bool)
-    for rows in _parts(len(evidence)):
-        rest = np.setdiff1d(np.arange(len(evidence)), rows)
-        known[rows] = ~(which[rows] & ~which[rest].any(axis=0)).any(axis=1)
-    seen, unseen, left = off[known], [off[~known]], known.copy()
-    for group in _parts(len(genes)) if known.any() else []:
-        touched = which[:, group].any(axis=1)
-        hit, rest = np.flatnonzero(touched & left), np.flatnonzero(~touched)
-        if len(hit) and len(rest):
-            fitted = fit_response(evidence.take(rest), settings)
-            unseen.append(np.abs(evidence.change[hit] - fitted.change([evidence.targets[row] for row in hit])))
-            left[hit] = False
-    kinds = [seen, np.concatenate(unseen)]
-    pooled = np.concatenate(kinds)
-    of = [kind if len(kind) >= ENOUGH else pooled for kind in kinds]
-    return np.stack([np.quantile(errors, LEVEL, axis=0, method="weibull") for errors in of])
-
-
-def _parts(number: int) -> list[np.ndarray]:
-    """Numbers below ``number`` in ``FOLDS`` parts at the most, in a fixed random order: neighbours share targets."""
-    return np.array_split(np.random.default_rng(0).permutation(number), min(FOLDS, number))
-
-
-@dataclass(frozen=True)
-class Expectations:
-    """What the response expects of conditions that it has not seen itself: under these, a network is trained."""
-
-    train: Float[np.ndarray, "train measured"]
-    validation: Float[np.ndarray, "validation measured"]
-    both: Float[np.ndarray, "both measured"]
-    """Of training and validation conditions, each by all others"""
-    response: Response
-    """Of all of them"""
-
-    @classmethod
-    def of(
-        cls,
-        screen: Screen,
-        train: Sequence[str],
-        validation: Sequence[str],
-        control: ControlHalves,
-        settings: ResponseConfig,
-    ) -> Expectations:
-        """By the training and validation conditions and the model's half of the control only."""
-        part, whole = (Evidence.of(screen, names, control) for names in (train, [*train, *validation]))
-        both = held_out(whole, settings)
-        checked = fit_response(part, settings).change(whole.targets[len(train) :]) if validation else both[:0]
-        response = replace(fit_response(whole, settings), margins=left_out_margins(whole, both, settings))
-        return cls(held_out(part, settings), checked, both, response)
