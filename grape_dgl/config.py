@@ -206,6 +206,8 @@ class ResponseConfig:
     """Of the mean change: the share that conditions have in common, all of it, or nothing."""
     knowledge: float = 0.3
     """Share of the effects that is alike where the knowledge of genes is, if it passes the gate; 0: never."""
+    own: Literal["fold", "none"] = "fold"
+    """Change of a target's own expression: one ``fold`` for all targets, or nothing beside its effect."""
     gate: float = 2.0
     """Standard errors over conditions (many; of few, as many as chance makes as rare) by which errors must be smaller:
     of left-out conditions by knowledge of genes, of validation conditions by the network, which is silent else."""

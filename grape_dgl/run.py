@@ -43,7 +43,7 @@ from grape_dgl.writing import write_beside, write_json
 log = logging.getLogger("grape_dgl")
 
 FORMAT = 3
-"""Version of the model folder; a newer one is refused with a clear line. 1 has no response, 2 none with knowledge."""
+"""Version of the model folder; a newer one is refused with a clear line. 1 has no response, 2 one of effects alone."""
 
 SAME = 0.1
 """Below this share of the observed spread, predictions count as the same for every condition."""
@@ -121,7 +121,7 @@ class Run:
         if inputs.given is not None:
             tensors |= _pairs_to_tensors("given", inputs.given)
         description = {
-            "format": 1 if self.response is None else FORMAT if self.response.knowledge else 2,
+            "format": 1 if self.response is None else FORMAT,
             "members": len(self.ensemble.members),
             "measured": self.genes.measured,
             "widths": inputs.widths,

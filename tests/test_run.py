@@ -27,7 +27,8 @@ from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.model import GRAPE
 from grape_dgl.pipeline import train
 from grape_dgl.run import Run, resolve_device
-from grape_dgl.training.response import Evidence, fit_response
+from grape_dgl.training.knowledge import knowledge
+from grape_dgl.training.response import Evidence, chosen_knowledge, fit_response
 
 
 @pytest.fixture(scope="module")
@@ -283,14 +284,16 @@ def test_best_is_the_response_and_what_the_network_adds(best: tuple[Run, Path, S
     run, _, screen = best
     parts = [name for part in ("train", "val") for name, of in run.conditions.items() if of == part]
     control = screen.control_halves(run.config.training.seed)
-    alone = fit_response(Evidence.of(screen, parts, control), run.config.response)
+    evidence, kernels = Evidence.of(screen, parts, control), knowledge(run.ensemble.genes)
+    chosen = chosen_knowledge(evidence, run.config.response, kernels)
+    alone = fit_response(evidence, run.config.response, chosen)
     assert run.response is not None
     np.testing.assert_allclose(run.response.effects, alone.effects)
     asked = conditions(run)
     found = run.predict(asked)
     ids = [[run.genes.index(gene) for gene in targets(name)] for name in found.conditions]
     network = np.concatenate([part.mean for part in run.ensemble.predict(ids)])
-    expected = alone.change(ids)
+    expected = alone.change(ids, chosen)
     expected[[not one for one in ids]] = 0  # the control
     assert np.abs(network[:-1]).max() > 0.01
     np.testing.assert_allclose(found.change, network + expected, rtol=0, atol=1e-5)
@@ -309,7 +312,7 @@ def test_best_is_saved_and_loaded(best: tuple[Run, Path, Screen]) -> None:
     assert again.response is not None and run.response is not None
     for name, value in run.response.tensors().items():
         np.testing.assert_array_equal(again.response.tensors()[name], value)
-    assert json.loads((folder / "model" / "model.json").read_text())["format"] == 2
+    assert json.loads((folder / "model" / "model.json").read_text())["format"] == 3
     tensors = load_file(folder / "model" / "inputs.safetensors")
     del tensors["response.effects"]
     altered = folder.parent / "altered"

@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 import grape_dgl
 from grape_dgl.baselines.control import ControlBaseline
-from grape_dgl.baselines.kernel_ridge import KernelRidgeBaseline, identity_kernel, jaccard_kernel, linear_kernel
+from grape_dgl.baselines.kernel_ridge import KernelRidgeBaseline, identity_kernel, jaccard_kernel
 from grape_dgl.baselines.linear import LinearBaseline
 from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.protocol import Model, training_changes
@@ -48,6 +48,7 @@ from grape_dgl.graph.go import read_go
 from grape_dgl.graph.hetero import Prior
 from grape_dgl.graph.priors import go_prior
 from grape_dgl.pipeline import joined, versions
+from grape_dgl.training.knowledge import linear_kernel
 from grape_dgl.writing import write_json
 
 KINDS = ("condition", "gene")

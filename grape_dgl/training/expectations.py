@@ -18,7 +18,7 @@ from jaxtyping import Float
 from grape_dgl.config import ResponseConfig
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.training.knowledge import Kernel
-from grape_dgl.training.response import Evidence, Response, chosen_knowledge, fit_response, incidence
+from grape_dgl.training.response import Evidence, Response, chosen_knowledge, fit_response, incidence, themselves
 
 FOLDS = 25
 """Parts that are left out in turn, at most."""
@@ -49,11 +49,12 @@ def left_out_margins(
     expected: Float[np.ndarray, "conditions measured"],
     settings: ResponseConfig,
     kernels: Kernels,
-) -> Float[np.ndarray, "2 measured"]:
+) -> tuple[Float[np.ndarray, "2 measured"], float]:
     """Per gene the ``LEVEL`` quantile of what left-out conditions were off by, ``expected`` being their `held_out`.
 
     The first row is of conditions whose targets are all in parts that were not left out with them, the second of those
-    with one that nothing was seen of: each condition once, with its own target left out where others share it.
+    with one that nothing was seen of: each condition once, with its own target left out where others share it. And the
+    same quantile of what measured targets were off by in their own expression, over all of them.
     """
     genes = np.unique([gene for ids in evidence.targets for gene in ids])
     which = incidence(evidence.targets, genes) > 0
@@ -72,7 +73,11 @@ def left_out_margins(
     kinds = [seen, np.concatenate(unseen)]
     pooled = np.concatenate(kinds)
     of = [kind if len(kind) >= ENOUGH else pooled for kind in kinds]
-    return np.stack([np.quantile(errors, LEVEL, axis=0, method="weibull") for errors in of])
+    own = off[themselves(evidence.targets, off.shape[1])]
+    return (
+        np.stack([np.quantile(errors, LEVEL, axis=0, method="weibull") for errors in of]),
+        float(np.quantile(own, LEVEL, method="weibull")) if len(own) else 0.0,
+    )
 
 
 def _parts(number: int) -> list[np.ndarray]:
@@ -108,8 +113,8 @@ class Expectations:
         whole, part = (Evidence.of(screen, names, control) for names in ([*train, *validation], train))
         chosen = chosen_knowledge(whole, settings, kernels)
         both = held_out(whole, settings, chosen)
-        margins = left_out_margins(whole, both, settings, chosen)
-        response = replace(fit_response(whole, settings, chosen), margins=margins)
+        margins, own = left_out_margins(whole, both, settings, chosen)
+        response = replace(fit_response(whole, settings, chosen), margins=margins, own_margin=own)
         chosen = chosen_knowledge(part, settings, kernels)
         unseen = whole.targets[len(train) :]
         checked = fit_response(part, settings, chosen).change(unseen, chosen) if unseen else both[:0]

@@ -19,9 +19,7 @@ def linear_kernel(values: np.ndarray, present: np.ndarray, known: int | None = N
 
     ``known``: only so many genes, the first, are centred over.
     """
-    inside = present.copy()
-    inside[known:] = False
-    centred = np.float64(values) - values[inside].mean(axis=0, dtype=np.float64)
+    centred = np.float64(values) - values[:known][present[:known]].mean(axis=0, dtype=np.float64)
     centred[~present] = 0
     return lambda a, b: centred[a] @ centred[b].T
 

@@ -1,8 +1,9 @@
 """What is expected of a condition before the graph speaks: common and additive effects, in closed form.
 
 The change of condition c over the genes is ``common + sum of effects of its targets``, a ridge regression on which
-targets a condition has; a target that training has not seen adds nothing of its own. Three shrinkages make it hold
-on screens of some tens of conditions; none is tuned on any:
+targets a condition has. Before it, the change of a target's own expression is set apart: one fold change for all
+targets, below 1 where a screen knocks down or out and above where it activates, which holds for unseen targets too.
+Three shrinkages make the rest hold on screens of some tens of conditions; none is tuned on any:
 
 * *Noise of the control mean.* It stands in every observed change, so what the median condition changes of a gene is
   partly this noise, and the median is taken out by the share that noise can explain, ``control_noise`` at most: the
@@ -20,11 +21,12 @@ effects of targets that are alike by it are alike too: a Gaussian process over t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
 from scipy.sparse.linalg import splu
 
 from grape_dgl.config import ResponseConfig
@@ -33,6 +35,8 @@ from grape_dgl.errors import ModelError
 from grape_dgl.training.gate import surely_better
 from grape_dgl.training.knowledge import Kernel
 
+LOG_FOLD = (-6.0, 6.0)
+"""Of a target's own expression, natural logarithm."""
 LEAST_COMMON = 0.05
 """Of the mean: a condition of which nothing is known still has a direction."""
 
@@ -49,6 +53,8 @@ class Evidence:
     """Variance of the cells of a condition, pooled over conditions and control"""
     controls: int
     """Control cells"""
+    control: Float[np.ndarray, " measured"]
+    """Their mean expression"""
 
     @classmethod
     def of(cls, screen: Screen, conditions: Sequence[str], control: ControlHalves) -> Evidence:
@@ -62,6 +68,7 @@ class Evidence:
             np.array([len(rows) for rows in groups[1:]]),
             np.asarray(spread) / max(sum(map(len, groups)) - len(groups), 1),
             len(control.model),
+            screen.control_mean(control.model).astype(np.float64),
         )
 
     def __len__(self) -> int:
@@ -70,7 +77,7 @@ class Evidence:
     def take(self, rows: np.ndarray) -> Evidence:
         """Of some conditions."""
         kept = tuple(self.targets[row] for row in rows)
-        return Evidence(self.change[rows], kept, self.cells[rows], self.within, self.controls)
+        return replace(self, change=self.change[rows], targets=kept, cells=self.cells[rows])
 
 
 def _squares(screen: Screen, rows: np.ndarray) -> np.ndarray:
@@ -93,6 +100,10 @@ class Response:
     """What each of them adds"""
     margins: Float[np.ndarray, "2 measured"]
     """Half the width of the interval: every target seen, or not"""
+    own: Float[np.ndarray, " measured"]
+    """What the expression of a gene changes by when it is perturbed itself, beside its effect"""
+    own_margin: float = 0.0
+    """Half the width of the interval there, at the least"""
     knowledge: Mapping[str, float] = field(default_factory=dict)
     """Kernel by which a target that is not among them is like these -> its factor; none: it adds nothing"""
     weights: Float[np.ndarray, "seen measured"] | None = None
@@ -103,6 +114,8 @@ class Response:
     ) -> Float[np.ndarray, "conditions measured"]:
         """Of conditions, each the node ids of its targets; ``kernels`` has those of ``knowledge``."""
         found = self.common + incidence(conditions, self.targets) @ self.effects
+        rows, genes = themselves(conditions, len(self.own))
+        found[rows, genes] += self.own[genes]
         unseen = np.setdiff1d([gene for ids in conditions for gene in ids], self.targets).astype(np.int64)
         if self.weights is None or kernels is None or not len(unseen):
             return found
@@ -112,7 +125,10 @@ class Response:
     def margin(self, conditions: Sequence[Sequence[int]]) -> Float[np.ndarray, "conditions measured"]:
         """``LEVEL`` of the observed changes of such conditions lie within so much of the predicted one."""
         seen = set(self.targets.tolist())
-        return self.margins[[int(not seen.issuperset(ids)) for ids in conditions]]
+        found = self.margins[[int(not seen.issuperset(ids)) for ids in conditions]]
+        at = themselves(conditions, len(self.own))
+        found[at] = np.maximum(found[at], self.own_margin)
+        return found
 
     def __str__(self) -> str:
         """One line for a reader."""
@@ -121,7 +137,8 @@ class Response:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """To be saved."""
-        parts = {name: getattr(self, name) for name in ("common", "targets", "effects", "margins")}
+        parts = {name: getattr(self, name) for name in ("common", "targets", "effects", "margins", "own")}
+        parts |= {"own_margin": np.array(self.own_margin)}
         if self.weights is not None:
             parts |= {"weights": self.weights}
             parts |= {f"knowledge.{name}": np.array(factor) for name, factor in self.knowledge.items()}
@@ -130,20 +147,22 @@ class Response:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], measured: int) -> Response:
         """As saved; KeyError where a part is missing, ModelError where parts do not fit together."""
-        names = ("common", "targets", "effects", "margins")
-        common, seen, effects, margins = (tensors[f"response.{name}"] for name in names)
-        weights = tensors.get("response.weights")
-        wide = effects.shape if weights is None else weights.shape
-        if (common.shape, effects.shape, margins.shape, wide) != (
-            (measured,), (len(seen), measured), (2, measured), (len(seen), measured)
-        ):  # fmt: skip
-            raise ModelError(
-                f"the saved response has effects {effects.shape} and margins {margins.shape}; expected those of "
-                f"{len(seen)} targets and {measured} genes: it is altered, train again"
-            )
+        parts = {name: tensors[f"response.{name}"] for name in ("common", "targets", "effects", "margins")}
+        parts["own"] = tensors.get("response.own", np.zeros(measured))
+        if "response.weights" in tensors:
+            parts["weights"] = tensors["response.weights"]
+        one, each = (measured,), (len(parts["targets"]), measured)
+        wanted = {"common": one, "own": one, "margins": (2, measured), "effects": each, "weights": each}
+        for name, shape in wanted.items():
+            if name in parts and parts[name].shape != shape:
+                raise ModelError(
+                    f"the saved response has {name} {parts[name].shape}; expected {shape}, which is for "
+                    f"{each[0]} targets and {measured} genes: it is altered, train again"
+                )
         start = "response.knowledge."
-        factors = {name.removeprefix(start): float(value) for name, value in tensors.items() if name.startswith(start)}
-        return cls(common, seen, effects, margins, factors, weights)
+        factors = {name.removeprefix(start): value.item() for name, value in tensors.items() if name.startswith(start)}
+        own_margin = tensors.get("response.own_margin", np.zeros(1)).item()
+        return cls(**parts, own_margin=own_margin, knowledge=factors)
 
 
 def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel] | None = None) -> Response:
@@ -152,6 +171,7 @@ def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[
     Conditions are alike as the sum over all pairs of their targets. The kernel of shared targets and each of
     ``kernels`` is scaled until its mean diagonal is 1 over the conditions.
     """
+    own, evidence = _apart(evidence, settings)
     change, common = _centred(evidence, settings)
     seen, which = _design(evidence)
     nothing = np.zeros((2, change.shape[1]))
@@ -159,11 +179,11 @@ def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[
         alike, factors = _alike(which, {name: kernel(seen, seen) for name, kernel in kernels.items()}, settings)
         damped = which @ alike @ which.T + settings.penalty * np.eye(len(which))
         weights = which.T @ np.linalg.solve(damped, change - common)
-        return Response(common, seen, alike @ weights, nothing, factors, weights)
+        return Response(common, seen, alike @ weights, nothing, own, 0.0, factors, weights)
     few = sp.csc_matrix(which)
     scale = which.sum() / len(which)  # mean diagonal of the kernel which @ which.T, as each entry is 0 or 1
     damped = sp.csc_matrix(few.T @ few + settings.penalty * scale * sp.eye(len(seen)))
-    return Response(common, seen, splu(damped).solve(few.T @ (change - common)), nothing)
+    return Response(common, seen, splu(damped).solve(few.T @ (change - common)), nothing, own)
 
 
 def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel]) -> dict[str, Kernel]:
@@ -172,6 +192,7 @@ def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapp
     What decides is the squared error of every condition as the others predict it (leave-one-out in closed form, the
     shrinkages being those of all conditions), against that without knowledge (`surely_better`, ``settings.gate``).
     """
+    _, evidence = _apart(evidence, settings)
     change, common = _centred(evidence, settings)
     seen, which = _design(evidence)
     known = {name: kernel(seen, seen) for name, kernel in kernels.items()} if settings.knowledge else {}
@@ -188,6 +209,44 @@ def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapp
     sure = {names: surely_better(error(names), without, settings.gate, len(tries)) for names in tries}
     best = max(sure, key=lambda names: sure[names], default=())
     return {name: kernels[name] for name in best if sure[best]}
+
+
+def own_change(evidence: Evidence) -> Float[np.ndarray, " measured"]:
+    """What each gene's own expression changes by when it is perturbed: ``log1p(fold * expm1(control)) - control``.
+
+    The fold is that of least squared error over all targets of the evidence that are measured, and one more of average
+    expression that stays as it is; without any it is 1.
+    """
+    rows, genes = themselves(evidence.targets, len(evidence.control))
+    if not len(genes):
+        return np.zeros(len(evidence.control))
+    level = np.append(evidence.control[genes], evidence.control[genes].mean())
+    change = np.append(evidence.change[rows, genes], 0.0)
+
+    def changed(fold: float, level: np.ndarray) -> np.ndarray:
+        return np.log1p(np.exp(fold) * np.expm1(level)) - level
+
+    found = minimize_scalar(
+        lambda fold: float(np.square(change - changed(fold, level)).sum()), bounds=LOG_FOLD, method="bounded"
+    )
+    return changed(found.x, evidence.control)
+
+
+def themselves(conditions: Sequence[Sequence[int]], measured: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and node id of every target that is measured."""
+    pairs = [(row, gene) for row, ids in enumerate(conditions) for gene in ids if gene < measured]
+    rows, genes = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return rows, genes
+
+
+def _apart(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, Evidence]:
+    """The targets' own change, and the evidence without it."""
+    if settings.own == "none":
+        return np.zeros(len(evidence.control)), evidence
+    own, change = own_change(evidence), evidence.change.copy()
+    rows, genes = themselves(evidence.targets, len(own))
+    change[rows, genes] -= own[genes]
+    return own, replace(evidence, change=change)
 
 
 def _centred(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, np.ndarray]:

@@ -17,10 +17,10 @@ from grape_dgl.baselines.kernel_ridge import (
     TunedKernelRidgeBaseline,
     identity_kernel,
     jaccard_kernel,
-    linear_kernel,
 )
 from grape_dgl.config import SplitConfig
 from grape_dgl.data.splits import Split, make_split
+from grape_dgl.training.knowledge import linear_kernel
 
 NAMES = ("G00", "G01", "G00+G02", "G03", "G02+G03+G04")
 SPLIT = Split(("G00", "G00+G02", "G03"), ("G01",), ("G02+G03+G04",), "custom", 0)

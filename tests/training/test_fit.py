@@ -28,10 +28,10 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training import fit as fit_module
 from grape_dgl.training.align import align
 from grape_dgl.training.cells import CellBatch, CellBatches
+from grape_dgl.training.expectations import Expectations
 from grape_dgl.training.fit import Fit, FitResult, fit
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import PENALTIES, probe
-from grape_dgl.training.response import Expectations
 from grape_dgl.training.weights import load_weights, save_weights
 
 
@@ -169,7 +169,7 @@ def test_under_a_response_the_network_is_silent_or_solved_on_what_is_left(
     monkeypatch.setattr("grape_dgl.training.probe.surely_better", lambda one, other, errors: errors < 1)
     model = new(genes, training={"epochs": 2}, response={"kind": "additive", "gate": gate})
     control = screen.control_halves(0)
-    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response)
+    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response, {})
     made = fit(model, genes, screen, control, TRAIN, validation, files(tmp_path), seed=3, expected=expected)
     assert made.epochs == (2 if validation else 1) and not model.readout.bias.any()
     stored = new(genes, response={"kind": "additive", "gate": gate})

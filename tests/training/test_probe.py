@@ -10,7 +10,6 @@ import small
 import torch
 from engines import ENGINES
 from evaluation.screens import simulated
-from scipy import stats
 from sklearn.linear_model import Ridge
 
 from grape_dgl.data.screen import Screen
@@ -19,7 +18,7 @@ from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.nn.reached import Reached
 from grape_dgl.training import probe as module
 from grape_dgl.training.perturbations import Perturbations
-from grape_dgl.training.probe import PENALTIES, SILENT, probe, ridge, surely_better
+from grape_dgl.training.probe import PENALTIES, SILENT, probe, ridge
 
 TRAIN, VAL = ("G00", "G00+G02", "G01"), ("G03",)
 
@@ -125,15 +124,3 @@ def test_behind_a_gate_it_is_to_be_silent_unless_it_helps(screen: Screen, genes:
     assert model.readout.weight.any() and not model.readout.bias.any()
     assert probe(model, genes, train, penalty=SILENT, gate=0.0) == (SILENT, None)
     assert not model.readout.weight.any()
-
-
-def test_surely_better_by_hand() -> None:
-    """2 standard errors of many are as rare as 4.53 of three (Student's t, 2 degrees of freedom)."""
-    ours, other = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 3.0, 3.0])
-    error = (np.std([1, 1, 0], ddof=1) / 3**0.5).item()
-    least = stats.norm.ppf(stats.t.cdf((2 / 3) / error, 2))
-    assert surely_better(ours, other, least - 1e-3) and not surely_better(ours, other, least + 1e-3)
-    assert stats.t.ppf(stats.norm.cdf(2), 2) == pytest.approx(4.53, abs=0.01)
-    far = torch.tensor([0.0, 0.0, 0.0]), torch.tensor([1.0, 1.1, 0.9])  # 17 standard errors
-    assert surely_better(*far, 2.0) and not surely_better(far[0][:2], torch.tensor([1.0, 0.5]), 2.0)
-    assert not surely_better(ours[:1], other[:1], 0.0) and not surely_better(other, ours, 0.0)

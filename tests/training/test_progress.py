@@ -17,9 +17,9 @@ from grape_dgl.engine import Engine
 from grape_dgl.errors import ModelError
 from grape_dgl.model import GRAPE, GeneInputs
 from grape_dgl.training import fit as module
+from grape_dgl.training.expectations import Expectations
 from grape_dgl.training.fit import FitResult, fit
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
-from grape_dgl.training.response import Expectations
 
 
 class Stopped(BaseException):
@@ -37,7 +37,7 @@ def run(
         response=response,
     )  # fmt: skip
     control = screen.control_halves(0)
-    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response) if response else None
+    expected = Expectations.of(screen, TRAIN, validation, control, model.config.response, {}) if response else None
     given = (model, genes, screen, control, TRAIN, validation, files(folder))
     return model, fit(*given, seed=3, expected=expected)
 
