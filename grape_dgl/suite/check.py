@@ -52,10 +52,10 @@ def _check_model(model: ModelSpec, of: list[DataSpec]) -> None:
                 )
     if model.kind == "response":
         for setting in options.get("settings", ()):
-            if not setting.startswith("response.") or setting.startswith(("response.kind", "response.gate")):
+            if not setting.startswith("response.") or setting.startswith("response.kind"):
                 raise ConfigError(
-                    f"model '{model.name}', setting '{setting}': a response has no network; expected the penalty, "
-                    "noise or common change of section 'response'"
+                    f"model '{model.name}', setting '{setting}': a response has no network; expected one of section "
+                    "'response', but its kind"
                 )
     if model.kind in ("GRAPE", "response"):
         Config.resolve(preset=options.get("preset", "default"), settings=options.get("settings", ()))
