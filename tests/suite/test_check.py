@@ -87,7 +87,15 @@ def test_the_suites_of_the_repository_are_sound(tmp_path: Path) -> None:
     found = sorted(suites.glob("*.toml"))
     for path in found:
         check(Suite.read(path, [tmp_path]))
-    assert [path.stem for path in found] == ["accuracy", "norman_subset", "papalexi_subset", "smoke", "table1"]
+    assert [path.stem for path in found] == [
+        "accuracy",
+        "norman_subset",
+        "paper_norman",
+        "paper_papalexi",
+        "papalexi_subset",
+        "smoke",
+        "table1",
+    ]
 
 
 def test_the_suite_of_the_documentation_is_sound(tmp_path: Path) -> None:
