@@ -90,9 +90,9 @@ def test_the_suites_of_the_repository_are_sound(tmp_path: Path) -> None:
     assert [path.stem for path in found] == [
         "accuracy",
         "norman_subset",
+        "papalexi_subset",
         "paper_norman",
         "paper_papalexi",
-        "papalexi_subset",
         "smoke",
         "table1",
     ]
