@@ -81,11 +81,12 @@ def command(
     known = (load_annotation(**options), feature_cache(options["cache"]))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
-    if loaded.response is not None:
+    if loaded.response is not None and not loaded.response.knowledge:
         seen = {str(loaded.genes.symbol[gene]) for gene in loaded.response.targets}
         if unseen := sum(seen.isdisjoint(targets(name) or seen) for name in wanted):
             log.info(
-                "training has seen no target of %d of %d conditions: the response knows their common change only",
+                "training has seen no target of %d of %d conditions: the response knows the common change of all and "
+                "their own expression only",
                 unseen, len(wanted),
             )  # fmt: skip
     if all_single and out is not None and not as_json:

@@ -223,11 +223,11 @@ def own_change(evidence: Evidence) -> Float[np.ndarray, " measured"]:
     level = np.append(evidence.control[genes], evidence.control[genes].mean())
     change = np.append(evidence.change[rows, genes], 0.0)
 
-    def changed(fold: float, level: np.ndarray) -> np.ndarray:
-        return np.log1p(np.exp(fold) * np.expm1(level)) - level
+    def changed(log_fold: float, level: np.ndarray) -> np.ndarray:
+        return np.log1p(np.exp(log_fold) * np.expm1(level)) - level
 
     found = minimize_scalar(
-        lambda fold: float(np.square(change - changed(fold, level)).sum()), bounds=LOG_FOLD, method="bounded"
+        lambda log_fold: float(np.square(change - changed(log_fold, level)).sum()), bounds=LOG_FOLD, method="bounded"
     )
     return changed(found.x, evidence.control)
 
