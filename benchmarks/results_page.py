@@ -3,8 +3,8 @@
 Run: python benchmarks/results_page.py
 
 A line ``<!-- norman_subset condition 0 -->`` (data set, kind of split, block) stands above the table that is replaced,
-by the same lines as ``grape-dgl benchmark --format md`` writes, from the folder of ``benchmarks/results`` that has it.
-Nothing is computed anew.
+by the same lines as ``grape-dgl benchmark --format md`` writes, from the folder of ``benchmarks/results`` that has it,
+or the one that is named: ``<!-- paper_norman/norman_33 condition 0 -->``. Nothing is computed anew.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ TABLE = re.compile(r"<!-- (\S+) (\S+) (\d+) -->\n(?:\n(?:\|.*\n)+)?")
 
 
 def table(data: str, split: str, block: int) -> str:
-    """One table, from the results in which ``data`` is."""
-    for folder in sorted(path.parent for path in RESULTS.glob(f"*/{SUMMARY}")):
+    """One table, from the results in which ``data`` is, or ``folder/data``."""
+    place, _, data = data.rpartition("/")
+    for folder in sorted(path.parent for path in RESULTS.glob(f"{place or '*'}/{SUMMARY}")):
         summary, costs = read_table(folder / SUMMARY), read_table(folder / COSTS)
         mine = summary[(summary["data"] == data) & (summary["split"] == split) & (summary["block"] == block)]
         if len(mine):

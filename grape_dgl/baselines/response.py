@@ -17,9 +17,10 @@ Knowledge = Callable[[Screen, ControlHalves], Mapping[str, Kernel]]
 
 
 class ResponseBaseline(Model):
-    """Common and additive changes with less noise of the control mean (``training.response``). Nothing is tuned.
+    """Common and additive changes with less noise of the control mean (``training.response``).
 
-    ``knowledge``: kernels of genes by which effects may be alike, for a screen and halves of its control.
+    ``knowledge``: kernels of genes by which effects may be alike, for a screen and halves of its control; which of them
+    joins, the training conditions choose.
     """
 
     name = "response"
@@ -32,8 +33,11 @@ class ResponseBaseline(Model):
 
     def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
         self._screen = screen
+        kernels = self._knowledge(screen, control)
+        if kernels and self._settings.knowledge:
+            self.tuned, self.trials = "knowledge, by leave-one-out of the training conditions", len(kernels) + 1
+        self._kernels = chosen_knowledge(Evidence.of(screen, split.train, control), self._settings, kernels)
         evidence = Evidence.of(screen, [*split.train, *split.val], control)
-        self._kernels = chosen_knowledge(evidence, self._settings, self._knowledge(screen, control))
         self._response = fit_response(evidence, self._settings, self._kernels)
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:

@@ -85,9 +85,8 @@ def command(
         seen = {str(loaded.genes.symbol[gene]) for gene in loaded.response.targets}
         if unseen := sum(seen.isdisjoint(targets(name) or seen) for name in wanted):
             log.info(
-                "training has seen no target of %d of %d conditions: the response knows the common change of all and "
-                "their own expression only",
-                unseen, len(wanted),
+                "training has seen no target of %d of %d conditions: the response knows the change common to all%s",
+                unseen, len(wanted), " and the targets' own expression" if loaded.response.own.any() else "",
             )  # fmt: skip
     if all_single and out is not None and not as_json:
         names = loaded.predict_to(out, wanted, *known)

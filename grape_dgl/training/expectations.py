@@ -108,14 +108,14 @@ class Expectations:
     ) -> Expectations:
         """By the training and validation conditions and the model's half of the control only.
 
-        ``kernels``: what effects may be alike by; each part chooses of them anew (`chosen_knowledge`).
+        ``kernels``: what effects may be alike by; the training conditions choose of them (`chosen_knowledge`), so that
+        the network that validation conditions judge is under the same response as that which is kept.
         """
         whole, part = (Evidence.of(screen, names, control) for names in ([*train, *validation], train))
-        chosen = chosen_knowledge(whole, settings, kernels)
+        chosen = chosen_knowledge(part, settings, kernels)
         both = held_out(whole, settings, chosen)
         margins, own = left_out_margins(whole, both, settings, chosen)
         response = replace(fit_response(whole, settings, chosen), margins=margins, own_margin=own)
-        chosen = chosen_knowledge(part, settings, kernels)
         unseen = whole.targets[len(train) :]
         checked = fit_response(part, settings, chosen).change(unseen, chosen) if unseen else both[:0]
         return cls(held_out(part, settings, chosen), checked, both, response)

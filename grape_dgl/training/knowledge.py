@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 
+from grape_dgl.errors import ModelError
 from grape_dgl.graph.hetero import Prior
 from grape_dgl.model import GeneInputs
 
@@ -19,9 +20,13 @@ def linear_kernel(values: np.ndarray, present: np.ndarray, known: int | None = N
 
     ``known``: only so many genes, the first, are centred over.
     """
-    centred = np.float64(values) - values[:known][present[:known]].mean(axis=0, dtype=np.float64)
-    centred[~present] = 0
-    return lambda a, b: centred[a] @ centred[b].T
+    inside = values[:known][present[:known]]
+    centre = inside.mean(axis=0, dtype=np.float64) if len(inside) else np.zeros(values.shape[1])
+
+    def centred(genes: np.ndarray) -> np.ndarray:
+        return (np.float64(values[genes]) - centre) * present[genes][:, None]
+
+    return lambda a, b: centred(a) @ centred(b).T
 
 
 def neighbour_kernel(prior: Prior, genes: int) -> Kernel:
@@ -44,7 +49,8 @@ def neighbour_kernel(prior: Prior, genes: int) -> Kernel:
 def knowledge(genes: GeneInputs, new: GeneInputs | None = None) -> dict[str, Kernel]:
     """A kernel for every modality and prior of ``genes``; node ids from ``len(genes)`` on are rows of ``new``.
 
-    No prior knows those; a user's graph in place of all priors says nothing here.
+    No prior knows those; a user's graph in place of all priors says nothing here. Raises ModelError where a prior has
+    the name of a modality.
     """
     found = {}
     for name, values in genes.values.items():
@@ -53,5 +59,7 @@ def knowledge(genes: GeneInputs, new: GeneInputs | None = None) -> dict[str, Ker
         present = np.concatenate([part.present[name].cpu().numpy() for part in parts])
         found[name] = linear_kernel(joined, present, len(values))
     for prior in genes.priors:
+        if prior.name in found:
+            raise ModelError(f"a prior graph is called '{prior.name}', as a modality is; give it another name")
         found[prior.name] = neighbour_kernel(prior, len(genes) + (0 if new is None else len(new)))
     return found

@@ -46,15 +46,16 @@ def probe(
     The bias is the mean change of these conditions. With ``validation`` the penalty is that of ``PENALTIES`` with the
     best RMSE there. With a ``gate`` no mean is learned (the bias is 0, or cancels the unmasked state).
 
-    Returns the penalty to keep, and its RMSE. With a ``gate`` that is ``SILENT`` unless the read-out is `surely_better`
-    on validation conditions than none; the model is left with the read-out all the same, to be trained on.
+    Returns the penalty to keep, and its RMSE. With a ``gate`` that is ``SILENT`` unless the read-out, the best of so
+    many penalties, is `surely_better` on validation conditions than none; the model is left with the read-out all the
+    same, to be trained on.
     """
     was_training = model.training
     model.eval()
     z = model.represent(genes)
     graph = model.graph(model.learn_graph(z, refresh=True).pairs, genes.coding)
     base = model.unmasked(graph, z.fused)
-    found = model.states(base, train.targets)
+    moved = model.states(base, train.targets)
     mean = train.change.mean(dim=0) if gate is None else torch.zeros_like(model.readout.bias)
     kept = SILENT if gate is not None else DEFAULT_PENALTY
     if penalty is None:
@@ -64,13 +65,13 @@ def probe(
     weights = {SILENT: torch.zeros_like(model.readout.weight)}
     if penalty != SILENT:
         penalties = (penalty,) if validation is None else PENALTIES
-        weights |= zip(penalties, ridge(found, train.change - mean, penalties), strict=True)
+        weights |= zip(penalties, ridge(moved, train.change - mean, penalties), strict=True)
 
     def use(weight: Float[Tensor, "measured width"]) -> None:
         model.readout.weight.copy_(weight)
         model.readout.bias.copy_(mean)
         if model.config.model.readout == "plain":
-            model.readout.bias.sub_((weight * found.unmasked[: len(weight)]).sum(-1))
+            model.readout.bias.sub_((weight * moved.unmasked[: len(weight)]).sum(-1))
 
     score = None
     if validation is not None:
@@ -79,8 +80,9 @@ def probe(
             use(weight)
             scores[tried] = validation.rmse(model.read(held_out, len(validation.targets)))
         kept = penalty = min(PENALTIES, key=lambda tried: float(scores[tried].mean()))
-        if gate is not None and not surely_better(scores[penalty].cpu().numpy(), scores[SILENT].cpu().numpy(), gate):
-            kept = SILENT
+        if gate is not None:
+            found, none = (scores[one].cpu().numpy() for one in (penalty, SILENT))
+            kept = penalty if surely_better(found, none, gate, len(PENALTIES)) else SILENT
         score = scores[kept].mean()
     use(weights[penalty])
     model.train(was_training)

@@ -112,13 +112,17 @@ class Response:
     def change(
         self, conditions: Sequence[Sequence[int]], kernels: Mapping[str, Kernel] | None = None
     ) -> Float[np.ndarray, "conditions measured"]:
-        """Of conditions, each the node ids of its targets; ``kernels`` has those of ``knowledge``."""
+        """Of conditions, each the node ids of its targets; ``kernels`` has those of ``knowledge``.
+
+        Raises KeyError where one of them is missing and a target was not seen.
+        """
         found = self.common + incidence(conditions, self.targets) @ self.effects
         rows, genes = themselves(conditions, len(self.own))
         found[rows, genes] += self.own[genes]
         unseen = np.setdiff1d([gene for ids in conditions for gene in ids], self.targets).astype(np.int64)
-        if self.weights is None or kernels is None or not len(unseen):
+        if self.weights is None or not len(unseen):
             return found
+        kernels = {} if kernels is None else kernels
         alike = sum(factor * kernels[name](unseen, self.targets) for name, factor in self.knowledge.items())
         return found + incidence(conditions, unseen) @ (alike @ self.weights)
 
@@ -147,10 +151,12 @@ class Response:
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, np.ndarray], measured: int) -> Response:
         """As saved; KeyError where a part is missing, ModelError where parts do not fit together."""
-        parts = {name: tensors[f"response.{name}"] for name in ("common", "targets", "effects", "margins")}
-        parts["own"] = tensors.get("response.own", np.zeros(measured))
-        if "response.weights" in tensors:
-            parts["weights"] = tensors["response.weights"]
+        start = "response.knowledge."
+        factors = {name.removeprefix(start): value.item() for name, value in tensors.items() if name.startswith(start)}
+        if "response.own_margin" not in tensors:  # as written before targets had a change of their own
+            tensors = {**tensors, "response.own": np.zeros(measured), "response.own_margin": np.zeros(1)}
+        names = ("common", "targets", "effects", "margins", "own", *(["weights"] if factors else []))
+        parts = {name: tensors[f"response.{name}"] for name in names}
         one, each = (measured,), (len(parts["targets"]), measured)
         wanted = {"common": one, "own": one, "margins": (2, measured), "effects": each, "weights": each}
         for name, shape in wanted.items():
@@ -159,10 +165,7 @@ class Response:
                     f"the saved response has {name} {parts[name].shape}; expected {shape}, which is for "
                     f"{each[0]} targets and {measured} genes: it is altered, train again"
                 )
-        start = "response.knowledge."
-        factors = {name.removeprefix(start): value.item() for name, value in tensors.items() if name.startswith(start)}
-        own_margin = tensors.get("response.own_margin", np.zeros(1)).item()
-        return cls(**parts, own_margin=own_margin, knowledge=factors)
+        return cls(**parts, own_margin=tensors["response.own_margin"].item(), knowledge=factors)
 
 
 def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel] | None = None) -> Response:
@@ -172,7 +175,8 @@ def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[
     ``kernels`` is scaled until its mean diagonal is 1 over the conditions.
     """
     own, evidence = _apart(evidence, settings)
-    change, common = _centred(evidence, settings)
+    change, share = _shared(evidence, settings)
+    common = share * change.mean(axis=0)
     seen, which = _design(evidence)
     nothing = np.zeros((2, change.shape[1]))
     if kernels:
@@ -187,13 +191,17 @@ def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[
 
 
 def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[str, Kernel]) -> dict[str, Kernel]:
-    """Of ``kernels`` those by which effects are surely alike, or none: one of them, or all.
+    """Of ``kernels`` those by which effects are surely alike, or none: one of them or all, by the smallest error.
 
-    What decides is the squared error of every condition as the others predict it (leave-one-out in closed form, the
-    shrinkages being those of all conditions), against that without knowledge (`surely_better`, ``settings.gate``).
+    What decides is the squared error of every condition as the others and their mean predict it (leave-one-out in
+    closed form; shrinkages, the share of the mean, and the targets' own fold being those of all conditions), against
+    that without knowledge (`surely_better`, ``settings.gate``).
     """
+    if len(evidence) < 2:
+        return {}
     _, evidence = _apart(evidence, settings)
-    change, common = _centred(evidence, settings)
+    change, share = _shared(evidence, settings)
+    others = share * (change.sum(axis=0) - change) / (len(change) - 1)
     seen, which = _design(evidence)
     known = {name: kernel(seen, seen) for name, kernel in kernels.items()} if settings.knowledge else {}
     known = {name: one for name, one in known.items() if np.diag(one).any()}
@@ -202,25 +210,26 @@ def chosen_knowledge(evidence: Evidence, settings: ResponseConfig, kernels: Mapp
     def error(names: Sequence[str]) -> Float[np.ndarray, " conditions"]:
         alike, _ = _alike(which, {name: known[name] for name in names}, settings)
         inverse = np.linalg.inv(which @ alike @ which.T + settings.penalty * np.eye(len(which)))
-        off = evidence.change - change + inverse @ (change - common) / np.diag(inverse)[:, None]
+        left = (inverse @ change - inverse.sum(axis=1)[:, None] * others) / np.diag(inverse)[:, None]
+        off = evidence.change - change + left
         return np.square(off).mean(axis=1)
 
-    without = error(())
-    sure = {names: surely_better(error(names), without, settings.gate, len(tries)) for names in tries}
-    best = max(sure, key=lambda names: sure[names], default=())
-    return {name: kernels[name] for name in best if sure[best]}
+    without, errors = error(()), {names: error(names) for names in tries}
+    sure = [names for names in tries if surely_better(errors[names], without, settings.gate, len(tries))]
+    best = min(sure, key=lambda names: errors[names].mean(), default=())
+    return {name: kernels[name] for name in best}
 
 
 def own_change(evidence: Evidence) -> Float[np.ndarray, " measured"]:
     """What each gene's own expression changes by when it is perturbed: ``log1p(fold * expm1(control)) - control``.
 
-    The fold is that of least squared error over all targets of the evidence that are measured, and one more of average
-    expression that stays as it is; without any it is 1.
+    The fold is that of least squared error over all targets of the evidence that are measured, and one gene more, of
+    average expression, that stays as it is; without any it is 1. No gene changes by more than the targets did.
     """
     rows, genes = themselves(evidence.targets, len(evidence.control))
     if not len(genes):
         return np.zeros(len(evidence.control))
-    level = np.append(evidence.control[genes], evidence.control[genes].mean())
+    level = np.append(evidence.control[genes], evidence.control.mean())
     change = np.append(evidence.change[rows, genes], 0.0)
 
     def changed(log_fold: float, level: np.ndarray) -> np.ndarray:
@@ -229,7 +238,7 @@ def own_change(evidence: Evidence) -> Float[np.ndarray, " measured"]:
     found = minimize_scalar(
         lambda log_fold: float(np.square(change - changed(log_fold, level)).sum()), bounds=LOG_FOLD, method="bounded"
     )
-    return changed(found.x, evidence.control)
+    return np.clip(changed(found.x, evidence.control), change.min(), change.max())
 
 
 def themselves(conditions: Sequence[Sequence[int]], measured: int) -> tuple[np.ndarray, np.ndarray]:
@@ -249,11 +258,11 @@ def _apart(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, Ev
     return own, replace(evidence, change=change)
 
 
-def _centred(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, np.ndarray]:
-    """The shrunk changes, and the common one."""
+def _shared(evidence: Evidence, settings: ResponseConfig) -> tuple[np.ndarray, float]:
+    """The shrunk changes, and what share of their mean is common to all."""
     change = shrunk(evidence, settings.control_noise, settings.gene_noise)
     share = {"shared": common_share, "mean": lambda change: 1.0, "none": lambda change: 0.0}[settings.common]
-    return change, share(change) * change.mean(axis=0)
+    return change, share(change)
 
 
 def _design(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:

@@ -138,3 +138,26 @@ def test_expectations_see_training_and_validation_only(screen: Screen) -> None:
     np.testing.assert_array_equal(later.train, found.train)
     np.testing.assert_array_equal(later.validation, found.validation)
     assert not np.allclose(later.response.common, found.response.common)
+
+
+def test_training_conditions_choose_the_knowledge(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and all is expected by it: the response that is kept is of the kind that the network is judged under."""
+    train, validation = NAMES[:4], NAMES[4:]
+    control, seen = screen.control_halves(0), []
+    kernels = {"text": lambda a, b: np.exp(-np.abs(np.subtract.outer(a, b)))}
+
+    def choose(evidence: Evidence, settings: ResponseConfig, of: object) -> object:
+        seen.append(evidence.change)
+        return of
+
+    monkeypatch.setattr(module, "chosen_knowledge", choose)
+    found = Expectations.of(screen, train, validation, control, PLAIN, kernels)
+    part, whole = (Evidence.of(screen, names, control) for names in (train, [*train, *validation]))
+    assert len(seen) == 1
+    np.testing.assert_array_equal(seen[0], part.change)
+    np.testing.assert_array_equal(found.train, held_out(part, PLAIN, kernels))
+    checked = fit_response(part, PLAIN, kernels).change(whole.targets[4:], kernels)
+    np.testing.assert_array_equal(found.validation, checked)
+    assert not np.allclose(checked, fit_response(part, PLAIN).change(whole.targets[4:]))
+    np.testing.assert_array_equal(found.response.margins, left_out_margins(whole, found.both, PLAIN, kernels)[0])
+    assert set(found.response.knowledge) == {"text"}

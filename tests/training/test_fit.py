@@ -166,7 +166,7 @@ def test_under_a_response_the_network_is_silent_or_solved_on_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An open gate: the ridge solution on what the response to the others leaves; it is trained in any case."""
-    monkeypatch.setattr("grape_dgl.training.probe.surely_better", lambda one, other, errors: errors < 1)
+    monkeypatch.setattr("grape_dgl.training.probe.surely_better", lambda one, other, errors, tries: errors < 1)
     model = new(genes, training={"epochs": 2}, response={"kind": "additive", "gate": gate})
     control = screen.control_halves(0)
     expected = Expectations.of(screen, TRAIN, validation, control, model.config.response, {})

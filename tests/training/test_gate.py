@@ -15,7 +15,7 @@ def test_surely_better_by_hand() -> None:
     gain = np.array([np.log(2), np.log(1.5), 0])
     found = gain.mean() / (np.std(gain, ddof=1) / 3**0.5)
     least = stats.norm.ppf(stats.t.cdf(found, 2))
-    assert surely_better(ours, other, least - 1e-3) == pytest.approx(found)
+    assert surely_better(ours, other, least - 1e-3)
     assert not surely_better(ours, other, least + 1e-3)
     assert stats.t.ppf(stats.norm.cdf(2), 2) == pytest.approx(4.53, abs=0.01)
     half = stats.norm.isf(2 * stats.t.sf(found, 2))  # of two tries chance is as rare at half the probability
@@ -27,10 +27,12 @@ def test_what_is_never_sure() -> None:
     assert surely_better(less, one, 5.0)
     assert not surely_better(less[:1], one[:1], 0.0)
     assert not surely_better(one, less, 0.0) and not surely_better(one, one, 0.0)
+    assert surely_better(less, np.array([0.6, 0.7, 0.6]), 0.0, tries=9)  # a gate of 0 asks for a better mean only
+    assert not surely_better(np.array([*[0.5] * 9, 15.0]), np.array([*[1.0] * 9, 10.0]), 1.0)  # of errors, too
     assert surely_better(np.zeros(3), one, 2.0) and not surely_better(np.zeros(3), np.zeros(3), 0.0)
 
 
 def test_chance_opens_it_as_rarely_as_it_says() -> None:
     draw = np.random.default_rng(0)
-    opened = [bool(surely_better(*np.exp(draw.normal(size=(2, 8))), 1.0)) for _ in range(2000)]
+    opened = [surely_better(*np.exp(draw.normal(size=(2, 8))), 1.0) for _ in range(2000)]
     assert np.mean(opened) == pytest.approx(stats.norm.sf(1.0), abs=0.03)

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from sklearn.kernel_ridge import KernelRidge
 from training.test_response import PLAIN, drawn
 
+from grape_dgl.errors import ModelError
 from grape_dgl.graph.hetero import Pairs, Prior
 from grape_dgl.training.knowledge import knowledge, neighbour_kernel
 from grape_dgl.training.response import Evidence, Response, chosen_knowledge, common_share, fit_response
@@ -48,6 +49,8 @@ def test_genes_outside_the_run_stand_behind_its_own() -> None:
         np.testing.assert_allclose(kernels[name](every, every[::2]), centred @ centred[::2].T, atol=1e-9)
         np.testing.assert_allclose(knowledge(genes)[name](every[:12], every[:12]), (centred @ centred.T)[:12, :12])
     assert not kernels["go"](every[12:], every).any()
+    with pytest.raises(ModelError, match="a prior graph is called 'text', as a modality is"):
+        knowledge(replace(genes, priors=(replace(PRIOR, name="text"),)))
     assert not neighbour_kernel(replace(PRIOR, present=torch.zeros(4, dtype=torch.bool)), 4)(
         every[3:4], every[:4]
     ).any()
@@ -72,6 +75,12 @@ def test_it_is_kernel_ridge_regression_on_shared_and_similar_targets() -> None:
     np.testing.assert_allclose(found.change(asked, alike(features)), wanted, atol=1e-9)
     again = Response.from_tensors(found.tensors(), 40)
     np.testing.assert_array_equal(again.change(asked, alike(features)), found.change(asked, alike(features)))
+    with pytest.raises(KeyError):
+        found.change(asked)
+    tensors = found.tensors()
+    del tensors["response.weights"]
+    with pytest.raises(KeyError):
+        Response.from_tensors(tensors, 40)
     assert str(again) == "effects of 12 targets, alike by text" and again.knowledge == found.knowledge
 
 
@@ -83,34 +92,41 @@ def singles(effects: np.ndarray, noise: float, seed: int) -> Evidence:
     )
 
 
-def test_knowledge_joins_only_where_it_says_something() -> None:
-    """Effects that follow the text, and DNA of which nothing follows; then nothing follows any."""
+@pytest.mark.parametrize("common", [0.0, 3.0], ids=["nothing in common", "much in common"])
+def test_knowledge_joins_only_where_it_says_something(common: float) -> None:
+    """Effects that follow the text, and DNA of which nothing follows; then nothing follows any, centred or not."""
     draw = np.random.default_rng(1)
     text, dna = draw.normal(size=(2, 30, 4))
-    effects = text @ draw.normal(size=(4, 60))
+    always = common * draw.normal(size=60)
+    effects = text @ draw.normal(size=(4, 60)) + always
     kernels = {"text": alike(text)["text"], "seq": alike(dna)["text"], "none": lambda a, b: np.zeros((len(a), len(b)))}
     evidence = singles(effects, 1.0, seed=2)
     assert set(chosen_knowledge(evidence, PLAIN, kernels)) == {"text"}
+    assert set(chosen_knowledge(evidence, PLAIN, alike(text + 3.0))) == {"text"}  # alike among themselves, too
     assert not chosen_knowledge(evidence, replace(PLAIN, knowledge=0.0), kernels)
     assert not chosen_knowledge(evidence, replace(PLAIN, gate=50.0), kernels)
     assert not chosen_knowledge(evidence, PLAIN, {}) and not chosen_knowledge(
         evidence.take(np.arange(1)), PLAIN, kernels
     )
-    by_chance = [chosen_knowledge(singles(np.zeros((30, 60)), 1.0, seed), PLAIN, kernels) for seed in range(60)]
+    kernels["seq"] = alike(dna - dna.mean(axis=0))["text"]
+    by_chance = [chosen_knowledge(singles(np.tile(always, (30, 1)), 1.0, seed), PLAIN, kernels) for seed in range(60)]
     assert sum(map(bool, by_chance)) <= 5
 
 
-def test_what_decides_is_the_error_of_every_condition_as_the_others_predict_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("common", ["none", "mean"])
+def test_what_decides_is_the_error_of_every_condition_as_the_others_predict_it(
+    monkeypatch: pytest.MonkeyPatch, common: str
+) -> None:
     """Singles with features of one length, so that no scale changes by what is left out; refitted one by one."""
     draw = np.random.default_rng(1)
     features = draw.normal(size=(12, 3))
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    settings = replace(PLAIN, common="none", gene_noise=0.0)
-    evidence, seen = singles(features @ draw.normal(size=(3, 20)), 0.5, seed=3), []
+    settings = replace(PLAIN, common=common, gene_noise=0.0)
+    evidence, seen = singles(features @ draw.normal(size=(3, 20)) + 2.0, 0.5, seed=3), []
 
-    def record(error: np.ndarray, other: np.ndarray, gate: float, tries: int) -> float:
+    def record(error: np.ndarray, other: np.ndarray, gate: float, tries: int) -> bool:
         seen.append((error, other, gate, tries))
-        return 1.0
+        return True
 
     monkeypatch.setattr("grape_dgl.training.response.surely_better", record)
     assert set(chosen_knowledge(evidence, settings, alike(features))) == {"text"}
