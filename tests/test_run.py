@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import anndata as ad
 import numpy as np
@@ -24,9 +25,11 @@ from grape_dgl.data.read import read_screen
 from grape_dgl.data.screen import Screen
 from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
+from grape_dgl.features.encode import encode
 from grape_dgl.model import GRAPE
 from grape_dgl.pipeline import train
 from grape_dgl.run import Run, resolve_device
+from grape_dgl.training import expectations
 from grape_dgl.training.knowledge import knowledge
 from grape_dgl.training.response import Evidence, chosen_knowledge, fit_response
 
@@ -261,19 +264,21 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve_device("cuda")
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "features": {"kmer": 3},
+    "alignment": {"epochs": 1},
+    "structure": {"heads": 2, "sparsity": "degree:6"},
+    "model": {"hidden": 32, "width": 8, "heads": 2},
+    "training": {"epochs": 2, "device": "cpu"},
+}
+
+
 @pytest.fixture(scope="module")
 def best(source: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Path, Screen]:
     """By the preset, with a network that speaks."""
     folder = tmp_path_factory.mktemp("best")
     screen = read_screen(source.path, annotation=Annotation.from_files(source.annotation, source.sequences))
-    config = Config.resolve(
-        preset="best",
-        features={"kmer": 3},
-        alignment={"epochs": 1},
-        structure={"heads": 2, "sparsity": "degree:6"},
-        model={"hidden": 32, "width": 8, "heads": 2},
-        training={"epochs": 2, "device": "cpu"},
-    )
+    config = Config.resolve(preset="best", **SMALL)
     run = train(screen, folder, config, cache=folder / "cache")
     for member in run.ensemble.members:
         member.readout.weight.data.normal_()
@@ -325,3 +330,34 @@ def test_best_is_saved_and_loaded(best: tuple[Run, Path, Screen]) -> None:
     (altered / "model" / "model.json").write_text(json.dumps(description))
     with pytest.raises(ModelError, match="lacks 'response.effects'"):
         Run.load(altered)
+
+
+def test_what_is_known_of_genes_speaks_for_unseen_ones(source: Source, tmp_path: Path) -> None:
+    """Of the run and outside it: by the text alone, as it is told here; the network is silent."""
+    screen = read_screen(source.path, annotation=Annotation.from_files(source.annotation, source.sequences))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expectations, "chosen_knowledge", lambda evidence, settings, of: {"text": of["text"]})
+        run = train(screen, tmp_path / "run", Config.resolve(preset="best", **SMALL))
+    for member in run.ensemble.members:
+        member.readout.weight.data.zero_()
+    assert run.response is not None and run.response.weights is not None
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]["knowledge"] == ["text"]
+    seen, described = set(run.response.targets.tolist()), run.genes.description != ""
+    unseen = next(i for i in range(len(run.genes)) if i not in seen and described[i])
+    table = tmp_path / "new.tsv"
+    table.write_text(f"symbol\tbiotype\tdescription\nNEW1\tprotein_coding\t{run.genes.description[unseen]}\n")
+    annotation = Annotation.from_files([table])
+    found = run.predict([str(run.genes.symbol[unseen]), "NEW1"], annotation)
+    outside = encode(annotation.describe(["NEW1"], [""], measured=0), run.config.features)["text"].values
+    inside = run.ensemble.genes.values["text"].numpy()
+    centre = inside[run.ensemble.genes.present["text"].numpy()].mean(axis=0)
+    for row, vector in enumerate((inside[unseen], outside[0])):
+        alike = run.response.knowledge["text"] * (vector - centre) @ (inside[run.response.targets] - centre).T
+        wanted = run.response.common + alike @ run.response.weights
+        assert np.abs(alike @ run.response.weights).max() > 1e-3
+        if row == 0 and unseen < run.genes.measured:
+            wanted[unseen] += run.response.own[unseen]
+        np.testing.assert_allclose(found.change[row], wanted, rtol=0, atol=1e-5)
+    again = Run.load(tmp_path / "run", device="cpu")
+    assert again.response is not None and again.response.knowledge == run.response.knowledge
+    np.testing.assert_array_equal(again.response.weights, run.response.weights)

@@ -1,8 +1,8 @@
 """A run folder that an earlier version wrote is loaded by this one, and predicts what it predicted then.
 
-``format_1`` and ``format_2`` were written on 26 November 2026 by this file (``PYTHONPATH=tests python FILE PRESET
-FOLDER``; less their scores), with the presets ``default`` and ``best``. A new format gets a folder of its own; these
-stay as they are.
+``format_1``, ``format_2`` and ``format_3`` were written in November 2026 by this file (``PYTHONPATH=tests python FILE
+PRESET FOLDER``; less their scores), with the presets ``default`` and ``best``. A new format gets a folder of its own;
+these stay as they are. What is known of genes joined the response of the third (``response.gate=0``).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SETTINGS = (
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("number", "layers"), [(1, {"std"}), (2, {"std", "margin"})])
+@pytest.mark.parametrize(("number", "layers"), [(1, {"std"}), (2, {"std", "margin"}), (3, {"std", "margin"})])
 def test_a_run_of_format(number: int, layers: set[str], engine: Engine, tmp_path: Path) -> None:
     folder = Path(__file__).parent / f"format_{number}"
     run = Run.load(folder, engine=engine, device="cpu")
