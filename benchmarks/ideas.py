@@ -25,11 +25,9 @@ from tqdm import tqdm
 from grape_dgl.config import ResponseConfig, SplitConfig, SplitKind
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.splits import make_split
-from grape_dgl.graph.prior_spec import read_prior
-from grape_dgl.run import gene_inputs
 from grape_dgl.suite.models import Bench
 from grape_dgl.suite.spec import DataSpec, Suite
-from grape_dgl.training.knowledge import Kernel, knowledge
+from grape_dgl.training.knowledge import Kernel
 from grape_dgl.training.response import (
     Evidence,
     chosen_knowledge,
@@ -152,7 +150,7 @@ def expression(view: View) -> np.ndarray:
 
 
 def gated(view: View) -> np.ndarray:
-    """What is known of genes joins where it is surely better, as in ``best``."""
+    """What is known of genes joins where it is surely better; in ``best`` training conditions alone choose."""
     return response(view, kernels=list(chosen_knowledge(view.evidence, ResponseConfig(), view.kernels)))
 
 
@@ -198,10 +196,9 @@ IDEAS: dict[str, Callable[[View], np.ndarray]] = {
 
 def views(bench: Bench, kind: SplitKind, splits: int) -> Iterator[View]:
     """The splits of a data set."""
-    screen = bench.screen
+    screen, kernels = bench.screen, bench.knowledge([f"go={bench.spec.go}"] if bench.spec.go else [])
     for seed in range(splits):
         split, control = make_split(screen.conditions, SplitConfig(kind=kind), seed), screen.control_halves(seed)
-        priors = [read_prior(f"go={bench.spec.go}", screen, control)] if bench.spec.go else []
         cells = screen.expression[control.model].toarray().astype(np.float64)
         cells -= cells.mean(axis=0)
         spread = np.square(cells).mean(axis=0)
@@ -209,7 +206,7 @@ def views(bench: Bench, kind: SplitKind, splits: int) -> Iterator[View]:
         yield View(
             Evidence.of(screen, [*split.train, *split.val], control),
             tuple(tuple(screen.targets(name).tolist()) for name in split.test),
-            knowledge(gene_inputs(screen.genes, bench.features, priors)),
+            kernels(screen, control),
             (cells.T @ cells / len(cells)) / np.where(spread > 0, spread, np.inf)[:, None],
             *(np.stack([screen.control_mean(half, name) for name in split.test]) for half in halves),
             np.stack([screen.mean(name) for name in split.test]),

@@ -183,7 +183,7 @@ def fit_response(evidence: Evidence, settings: ResponseConfig, kernels: Mapping[
         alike, factors = _alike(which, {name: kernel(seen, seen) for name, kernel in kernels.items()}, settings)
         damped = which @ alike @ which.T + settings.penalty * np.eye(len(which))
         weights = which.T @ np.linalg.solve(damped, change - common)
-        return Response(common, seen, alike @ weights, nothing, own, 0.0, factors, weights)
+        return Response(common, seen, alike @ weights, nothing, own, knowledge=factors, weights=weights)
     few = sp.csc_matrix(which)
     scale = which.sum() / len(which)  # mean diagonal of the kernel which @ which.T, as each entry is 0 or 1
     damped = sp.csc_matrix(few.T @ few + settings.penalty * scale * sp.eye(len(seen)))
