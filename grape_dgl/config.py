@@ -17,7 +17,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -27,6 +27,7 @@ Ablation = Literal["none", "only_seq", "only_text", "only_fusion", "no_gsl", "no
 EngineName = Literal["auto", "dgl", "torch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 SplitKind = Literal["single", "condition", "gene", "simulation", "custom"]
+Settings = TypeVar("Settings")
 
 
 def _check(condition: bool, setting: str, value: object, expected: str) -> None:
@@ -353,6 +354,21 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "best": {"response": {"kind": "additive"}, "training": {"patience": 4}},
 }
+
+
+def settings_of(kind: type[Settings], items: Iterable[str]) -> Settings:
+    """``kind``, a dataclass of settings, with what ``items`` (``"lr=0.01"``) say; ConfigError as of ``Config``."""
+    hints = get_type_hints(kind)
+    given: dict[str, Any] = {}
+    for item in items:
+        name, _, value = item.partition("=")
+        if name not in hints or not value:
+            raise ConfigError(
+                f"setting '{item}' is not understood{did_you_mean(name, hints)}; expected NAME=VALUE, NAME one of "
+                + ", ".join(hints)
+            )
+        given[name] = _convert(hints[name], value, name)
+    return kind(**given)
 
 
 def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:

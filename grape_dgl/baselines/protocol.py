@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import anndata as ad
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
@@ -26,6 +29,23 @@ class Model(Protocol):
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
         """Change [conditions, measured] from ``screen.control_mean(control.model, condition)``."""
+
+
+@runtime_checkable
+class CellModel(Protocol):
+    """What a model offers beside, where it predicts cells."""
+
+    def predict_cells(self, conditions: Sequence[str], number: int) -> ad.AnnData:
+        """``number`` cells of each condition: ``X`` log1p of normalised counts, ``obs["condition"]``."""
+
+
+def cells_of(screen: Screen, conditions: Sequence[str], parts: Sequence[Any]) -> ad.AnnData:
+    """Predicted cells of each condition, dense or CSR [cells, measured], as ``evaluation.cells`` scores them."""
+    obs = pd.DataFrame({"condition": np.repeat(list(conditions), [part.shape[0] for part in parts])}).astype(str)
+    genes = pd.DataFrame(index=screen.genes.symbol[: screen.genes.measured].astype(str))
+    return ad.AnnData(
+        sp.vstack([sp.csr_matrix(part) for part in parts], format="csr"), obs.set_index(obs.index.astype(str)), genes
+    )
 
 
 def training_changes(screen: Screen, conditions: Sequence[str], control: ControlHalves) -> np.ndarray:

@@ -28,6 +28,8 @@ STANDARD: dict[str, tuple[str, ...]] = {
 }
 """Ending -> metrics of the first scores; their names and order are a contract."""
 
+CELL_SCORES = ("e_distance", "mmd")
+"""Of predicted cells (``evaluation.cells``)."""
 FORMS = {
     "": "all genes. The observed change is taken from reference control cells that no model has seen (disjoint "
     "controls), the predicted change from the model's own control cells.",
@@ -66,7 +68,7 @@ def check_names(names: Sequence[str]) -> None:
     """DataError for a name that ``evaluate`` does not know."""
     known = all_names()
     for name in names:
-        if name in METRICS and METRICS[name].of == "cells":
+        if name in CELL_SCORES:
             raise DataError(f"'{name}' compares cells, not means: grape-dgl evaluate FILE --cells gives it")
         if name not in known:
             raise DataError(f"there is no metric '{name}'{did_you_mean(name, known)}; there are: {', '.join(known)}")
@@ -107,8 +109,9 @@ def page() -> str:
         "takes the mean of all control cells where ours is the model's half). cell-eval's `pearson_delta` is",
         "`pcc_delta`.",
         "",
-        "For models that predict cells: `e_distance` and `mmd`, by `grape-dgl evaluate FILE --cells` on samples of",
-        "equal size, beside control cells and other cells of the condition (`grape_dgl/evaluation/cells.py`).",
+        "For models that predict cells: `e_distance` and `mmd`, by `grape-dgl evaluate FILE --cells`, or in a suite",
+        "that names them, on samples of equal size, beside control cells and other cells of the condition",
+        "(`grape_dgl/evaluation/cells.py`).",
         "",
         "What there is to be reached, and what is reached for nothing: `ceiling`, `floor` and `normalised` in",
         "`grape_dgl/evaluation/ceiling.py`. Whether a model scores where nothing was done: `null_test` in `null.py`.",

@@ -16,12 +16,15 @@ from typing import Any
 import pandas as pd
 import torch
 
-from grape_dgl.baselines.protocol import training_changes
+from grape_dgl.baselines.control import ControlBaseline
+from grape_dgl.baselines.protocol import CellModel, training_changes
 from grape_dgl.config import SplitConfig
+from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split, make_split
 from grape_dgl.errors import DataError, GrapeError
-from grape_dgl.evaluation.catalogue import metric_names
+from grape_dgl.evaluation.catalogue import CELL_SCORES, metric_names
 from grape_dgl.evaluation.ceiling import ceiling
+from grape_dgl.evaluation.cells import MOST, cell_scores
 from grape_dgl.evaluation.evaluate import evaluate
 from grape_dgl.evaluation.null import null_screen
 from grape_dgl.evaluation.predictions import Predictions
@@ -126,10 +129,15 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     split = make_split(screen.conditions, job.split, job.seed)
     control = screen.control_halves(job.seed)
     trained = training_changes(screen, [*split.train, *split.val], control)
-    metrics = [*metric_names(trained=True), *job.metrics]
+    metrics = [*metric_names(trained=True), *(name for name in job.metrics if name not in CELL_SCORES)]
     how: dict[str, Any] = {"exclude_targets": job.exclude_targets, "trained": trained, "metrics": metrics}
     if job.model.kind == "ceiling":
-        return _rows(job, split, ceiling(screen, control, split.test, job.seed, **how), tuned="nothing", trials=0)
+        scores = ceiling(screen, control, split.test, job.seed, **how)
+        if set(job.metrics) & set(CELL_SCORES):
+            known = ControlBaseline()
+            known.fit(screen, split, control)
+            scores = pd.concat([scores, _cell_rows(job, known, screen, split, control, "ceiling")])
+        return _rows(job, split, scores, tuned="nothing", trials=0)
     bench.features  # noqa: B018  read before the clock starts, as every model may use them
     if job.model.kind == "GRAPE":
         import grape_dgl.training.fit  # noqa: F401  likewise: seconds of imports
@@ -148,11 +156,24 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
         )  # fmt: skip
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
     scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
+    if isinstance(model, CellModel) and set(job.metrics) & set(CELL_SCORES):
+        scores = pd.concat([scores, _cell_rows(job, model, screen, split, control, job.model.name)])
     notes = getattr(model, "notes", {})
     said = zip(scores["reason"], scores["condition"].map(notes.get), strict=True)
     scores["reason"] = ["; ".join(filter(None, words)) for words in said]
     spent, used = getattr(model, "seconds", None) or seconds, getattr(model, "versions", None)
     return _rows(job, split, scores, used, seconds=spent, peak_memory_mb=peak, tuned=model.tuned, trials=model.trials)
+
+
+def _cell_rows(
+    job: Job, model: CellModel, screen: Screen, split: Split, control: ControlHalves, who: str
+) -> pd.DataFrame:
+    """Scores of the cells that ``model`` predicts, or of those that stand beside them (``evaluation.cells``)."""
+    cells, names = model.predict_cells(split.test, MOST), {name: name for name in split.test}
+    found = cell_scores(
+        screen, control, cells, names, job.model.name, job.seed, exclude_targets=job.exclude_targets
+    )  # fmt: skip
+    return found[(found["model"] == who) & found["metric"].isin(job.metrics)]
 
 
 def _rows(

@@ -23,7 +23,7 @@ from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.neighbours import NeighboursBaseline
 from grape_dgl.baselines.protocol import Model
 from grape_dgl.baselines.response import Knowledge, ResponseBaseline
-from grape_dgl.config import Config, FeatureConfig
+from grape_dgl.config import Config, FeatureConfig, settings_of
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import resolve
 from grape_dgl.data.read import read_screen
@@ -33,6 +33,7 @@ from grape_dgl.data.vectors import Features
 from grape_dgl.errors import DataError
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.go import read_go
+from grape_dgl.graph.hetero import Prior
 from grape_dgl.graph.prior_spec import read_prior
 from grape_dgl.pipeline import joined, train
 from grape_dgl.run import gene_inputs
@@ -108,6 +109,10 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
         response = ResponseBaseline(settings, bench.knowledge(options.get("priors", ())))
         response.name = spec.name
         return response
+    if spec.kind in ("sams_vae", "graph_vci"):
+        cells = _cell_model(spec, bench, seed)
+        cells.name = spec.name
+        return cells
     made: Model = {
         "control": ControlBaseline,
         "mean": MeanBaseline,
@@ -123,6 +128,21 @@ def peer_of(spec: ModelSpec, data: DataSpec) -> tuple[Peer, dict[str, str], dict
     peer = Peer.read(str(spec.options["folder"]))
     settings = {name: value for name, _, value in (item.partition("=") for item in spec.options.get("settings", ()))}
     return peer, {name: data.go for name in peer.files if name == "gene2go" and data.go}, settings
+
+
+def _cell_model(spec: ModelSpec, bench: Bench, seed: int) -> Model:
+    """A model of cells, of which torch is imported where it is used."""
+    from grape_dgl.baselines.graph_vci import GraphVciBaseline, GraphVciSettings
+    from grape_dgl.baselines.sams_vae import SamsVaeBaseline, SamsVaeSettings
+
+    given, priors = spec.options.get("settings", ()), spec.options.get("priors", ())
+    if spec.kind == "sams_vae":
+        return SamsVaeBaseline(settings_of(SamsVaeSettings, given), seed)
+
+    def graphs(screen: Screen, control: ControlHalves) -> list[Prior]:
+        return [read_prior(one, screen, control) for one in priors]
+
+    return GraphVciBaseline(settings_of(GraphVciSettings, given), graphs, seed)
 
 
 def _peer(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:

@@ -20,13 +20,13 @@ from pooch import file_hash
 from grape_dgl.config import SplitKind, read_toml
 from grape_dgl.data.catalog import CATALOG, resolve
 from grape_dgl.errors import ConfigError, DataError, DownloadError, did_you_mean
-from grape_dgl.evaluation.catalogue import check_names
+from grape_dgl.evaluation.catalogue import CELL_SCORES, check_names
 
 log = logging.getLogger("grape_dgl")
 
 KINDS = (
     *("control", "mean", "additive", "linear", "neighbours"),
-    *("kernel_ridge_fixed", "kernel_ridge", "response", "GRAPE", "peer", "ceiling"),
+    *("kernel_ridge_fixed", "kernel_ridge", "response", "sams_vae", "graph_vci", "GRAPE", "peer", "ceiling"),
 )
 """Kinds of models; ``ceiling`` is none, but how well any of them can score (evaluation.ceiling)."""
 SIMPLE = ("additive", "linear", "neighbours", "kernel_ridge_fixed", "kernel_ridge")
@@ -36,6 +36,8 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {
     "kernel_ridge_fixed": ("kernels", "penalty"),
     "kernel_ridge": ("kernels",),
     "response": ("settings", "priors"),
+    "sams_vae": ("settings",),
+    "graph_vci": ("settings", "priors"),
     "GRAPE": ("preset", "settings", "priors"),
     "peer": ("folder", "settings", "time_limit"),
 }
@@ -86,7 +88,7 @@ class Suite:
     """Seeds 0, 1, ... of the splits, of the halves of the controls and of the models."""
     exclude_targets: bool = False
     metrics: tuple[str, ...] = ()
-    """Scores beyond those that every suite has (``evaluation.catalogue``)."""
+    """Scores beyond those that every suite has (``evaluation.catalogue``); of cells, for models that predict cells."""
 
     @classmethod
     def read(cls, path: str | Path, folders: Sequence[Path] = ()) -> Suite:
@@ -133,7 +135,7 @@ class Suite:
                     f"{where}: unknown split '{kind}'{did_you_mean(str(kind), kinds)}; {', '.join(kinds)}"
                 )
         try:
-            check_names(self.metrics)
+            check_names([name for name in self.metrics if name not in CELL_SCORES])
         except DataError as error:
             raise ConfigError(f"{where}: {error}") from None
         if self.seeds < 1 or not self.splits:

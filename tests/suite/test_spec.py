@@ -129,7 +129,6 @@ def test_a_file_of_the_catalog_counts_by_content(tmp_path: Path, monkeypatch: py
         ("seeds = 3", "seeds = 0", "expected at least one"),
         ("seeds = 3", 'seeds = "3"', "'seeds' is '3'; expected a whole number"),
         ("seeds = 3", 'seeds = 3\nmetrics = ["rmsse"]', "suite.toml': there is no metric 'rmsse'; did you mean 'rmse'"),
-        ("seeds = 3", 'seeds = 3\nmetrics = ["e_distance"]', "'e_distance' compares cells, not means"),
         ("seeds = 3", 'seeds = 3\nmetrics = ["overlap_at_N"]', "did you mean 'overlap_at_N_ttest'"),
         ('path = "cells.h5ad"', "", "data set 'one': 'path' is missing"),
         ('name = "two"', 'name = "one"', "called 'one'"),

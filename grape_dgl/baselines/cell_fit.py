@@ -1,0 +1,163 @@
+"""Training on cells with a tenth of them held out: Lightning, early stopping, a bound on time, the best epoch kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import lightning as L
+import numpy as np
+import torch
+from jaxtyping import Int
+from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from grape_dgl.data.screen import ControlHalves, Screen
+from grape_dgl.errors import ConfigError, ModelError
+
+FREE = ("layers", "individual", "counterfactual", "divergence")
+"""Settings that may be 0."""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How long and how fast."""
+
+    lr: float = 1e-3
+    batch: int = 256
+    epochs: int = 100
+    patience: int = 10
+    """Epochs without a better loss of the cells that are held out"""
+    seconds: float = 600.0
+    """After so many the epoch in hand is the last"""
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if one.name not in FREE and not isinstance(value, str) and not 0 < value < math.inf:
+                raise ConfigError(f"setting '{one.name}' is {value}; expected a number above 0")
+
+
+class CellLoss(nn.Module):
+    """What is trained: a module with a loss of cells, by their row numbers."""
+
+    def loss(self, rows: Int[Tensor, " cells"]) -> Tensor:
+        """Mean over the cells."""
+        raise NotImplementedError
+
+    def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
+        """For the optimiser."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+
+
+def fit_cells(model: CellLoss, cells: int, settings: FitSettings, seed: int) -> int:
+    """Train ``model`` on nine tenths of ``cells`` cells, drawn by ``seed``; it is left as it was in its best epoch.
+
+    Returns the number of epochs. The loss of the rest is drawn from the same random numbers in each epoch. Raises
+    ModelError where the loss is not a number.
+    """
+    order = np.random.default_rng(seed).permutation(cells)
+    held, rows = order[: -(-cells // 10)], order[-(-cells // 10) :]
+    module, keeper = _Fit(model, settings.lr, seed), _Best()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
+        trainer = L.Trainer(
+            max_epochs=settings.epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
+            callbacks=[
+                keeper, EarlyStopping("loss", patience=settings.patience, check_finite=False),
+                Timer(timedelta(seconds=settings.seconds), interval="epoch", verbose=False),
+            ],
+            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=100.0,
+        )  # fmt: skip
+        torch.manual_seed(seed)
+        model.train()
+        train, check = _Batches(rows, settings.batch, np.random.default_rng(seed)), _Batches(held, settings.batch)
+        trainer.fit(module, DataLoader(train, batch_size=None), DataLoader(check, batch_size=None))
+    model.load_state_dict(keeper.kept)
+    model.eval()
+    return int(trainer.current_epoch)
+
+
+class _Batches(IterableDataset[Tensor]):
+    """Row numbers in batches; with ``rng`` in a new order each time."""
+
+    def __init__(self, rows: np.ndarray, size: int, rng: np.random.Generator | None = None) -> None:
+        self.rows, self.rng = rows, rng
+        self.parts = max(1, round(len(rows) / size))
+
+    def __len__(self) -> int:
+        return self.parts
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rows = self.rows if self.rng is None else self.rng.permutation(self.rows)
+        for part in np.array_split(rows, self.parts):
+            yield torch.from_numpy(part)
+
+
+class _Fit(L.LightningModule):
+    def __init__(self, model: CellLoss, lr: float, seed: int) -> None:
+        super().__init__()
+        self.model, self.lr, self.seed = model, lr, seed
+
+    def training_step(self, rows: Tensor, batch_idx: int) -> Tensor:
+        loss = self.model.loss(rows)
+        if not torch.isfinite(loss):
+            raise ModelError(f"the loss is {loss.item()} in epoch {self.current_epoch}; try a smaller lr")
+        return loss
+
+    def validation_step(self, rows: Tensor, batch_idx: int) -> None:
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed + batch_idx)
+            self.log("loss", self.model.loss(rows), on_epoch=True, on_step=False, batch_size=len(rows))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.model.parameter_groups(self.lr))
+
+
+class _Best(Callback):
+    """Keeps the weights of the best epoch."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Tensor] = {}
+        self.least = math.inf
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        loss = float(trainer.callback_metrics["loss"])
+        if loss < self.least or not self.kept:
+            self.least = loss
+            state = cast(_Fit, pl_module).model.state_dict()
+            self.kept = {name: value.clone() for name, value in state.items()}
+
+
+@dataclass(frozen=True)
+class TrainedCells:
+    """The cells that a model may see: of the model's half of the control, and of the training conditions."""
+
+    rows: np.ndarray
+    """Into the screen"""
+    condition: np.ndarray
+    """int64 [cells]: 0 for the control, then the training conditions"""
+    targets: np.ndarray
+    """float32 [1 + conditions, nodes]: 1 for the targets of each"""
+
+    @classmethod
+    def of(cls, screen: Screen, conditions: Sequence[str], control: ControlHalves) -> TrainedCells:
+        rows = [control.model, *map(screen.cells, conditions)]
+        targets = np.zeros((len(rows), len(screen.genes)), dtype=np.float32)
+        for place, name in enumerate(conditions, start=1):
+            targets[place, screen.targets(name)] = 1
+        condition = np.repeat(np.arange(len(rows)), [len(part) for part in rows])
+        return cls(np.concatenate(rows), condition, targets)
+
+    @property
+    def treatments(self) -> list[int]:
+        """Nodes that are a target of any training condition."""
+        return np.flatnonzero(self.targets.any(axis=0)).tolist()

@@ -1,0 +1,79 @@
+"""The training of models of cells: what is held out, when it ends, what is kept."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from evaluation.screens import simulated
+from torch import Tensor, nn
+
+from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, fit_cells
+from grape_dgl.config import settings_of
+from grape_dgl.errors import ConfigError, ModelError
+
+
+class Walker(CellLoss):
+    """Its weight grows with every step; the cells that are held out want it to be 1."""
+
+    def __init__(self, slow: float = 0.0) -> None:
+        super().__init__()
+        self.weight, self.slow = nn.Parameter(torch.zeros(())), slow
+        self.seen: dict[bool, list[Tensor]] = {True: [], False: []}
+
+    def loss(self, rows: Tensor) -> Tensor:
+        self.seen[self.training].append(rows)
+        time.sleep(self.slow)
+        return -self.weight if self.training else (self.weight - 1) ** 2
+
+
+def test_a_tenth_is_held_out_and_the_best_epoch_is_kept() -> None:
+    model = Walker()
+    epochs = fit_cells(model, 95, FitSettings(lr=0.1, batch=20, epochs=100, patience=3), seed=0)
+    trained, held = (torch.cat(model.seen[kind]).unique() for kind in (True, False))
+    assert len(held) == 10 and sorted([*trained.tolist(), *held.tolist()]) == list(range(95))
+    assert epochs == 3 + 3  # 4 steps of 0.1 an epoch: 0.4, 0.8, 1.2; the best is the second or third
+    assert model.weight.item() == pytest.approx(0.8, abs=0.01) or model.weight.item() == pytest.approx(1.2, abs=0.01)
+    assert not model.training
+
+
+def test_time_is_bounded() -> None:
+    model = Walker(slow=0.01)
+    assert fit_cells(model, 40, FitSettings(lr=1e-6, epochs=1000, patience=1000, seconds=0.05), seed=0) < 20
+
+
+def test_a_loss_that_is_not_a_number_is_said() -> None:
+    class Broken(Walker):
+        def loss(self, rows: Tensor) -> Tensor:
+            return self.weight * float("nan")
+
+    with pytest.raises(ModelError, match="the loss is nan in epoch 0; try a smaller lr"):
+        fit_cells(Broken(), 40, FitSettings(), seed=0)
+
+
+def test_only_cells_that_may_be_seen_are_trained_on() -> None:
+    screen = simulated()
+    control = screen.control_halves(0)
+    seen = TrainedCells.of(screen, ["G00+G02", "G01"], control)
+    wanted = np.concatenate([control.model, screen.cells("G00+G02"), screen.cells("G01")])
+    np.testing.assert_array_equal(seen.rows, wanted)
+    assert seen.treatments == [0, 1, 2]
+    np.testing.assert_array_equal(seen.targets[:, :4], [[0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0]])
+    assert np.bincount(seen.condition).tolist() == [len(control.model), 40, 40]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("epoch=3", "setting 'epoch=3' is not understood; did you mean 'epochs'?; expected NAME=VALUE"),
+        ("epochs", "setting 'epochs' is not understood"),
+        ("lr=fast", "setting 'lr' is 'fast'; expected float"),
+        ("lr=0", "setting 'lr' is 0.0; expected a number above 0"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_line(given: str, said: str) -> None:
+    with pytest.raises(ConfigError) as found:
+        settings_of(FitSettings, [given])
+    assert said.split(";")[0] in str(found.value)
