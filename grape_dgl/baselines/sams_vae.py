@@ -82,7 +82,7 @@ class SamsVaeSettings(FitSettings):
     """Whether the latent space is turned before masks are learned."""
     temperature: float = 1.0
     """Of the Gumbel-softmax."""
-    draws: int = 1000
+    draws: int = 4000
     """Samples of (2) for a prediction."""
 
     def __post_init__(self) -> None:

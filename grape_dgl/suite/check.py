@@ -9,7 +9,7 @@ from grape_dgl.config import Config
 from grape_dgl.data.catalog import CATALOG, is_name
 from grape_dgl.data.read import read_screen
 from grape_dgl.errors import ConfigError, did_you_mean
-from grape_dgl.suite.models import peer_of
+from grape_dgl.suite.models import cell_model, peer_of
 from grape_dgl.suite.spec import DataSpec, ModelSpec, Suite
 
 
@@ -59,9 +59,11 @@ def _check_model(model: ModelSpec, of: list[DataSpec]) -> None:
                 )
     if model.kind in ("GRAPE", "response"):
         Config.resolve(preset=options.get("preset", "default"), settings=options.get("settings", ()))
-        for prior in options.get("priors", ()):
-            if file := prior.partition(",")[0].partition("=")[2]:
-                _check_file(file, f"model '{model.name}', prior '{prior}'")
+    if model.kind in ("sams_vae", "graph_vci"):
+        cell_model(model, seed=0)
+    for prior in options.get("priors", ()):
+        if file := prior.partition(",")[0].partition("=")[2]:
+            _check_file(file, f"model '{model.name}', prior '{prior}'")
     if model.kind == "peer":
         for data in of:
             peer, files, settings = peer_of(model, data)

@@ -110,7 +110,7 @@ def make_model(spec: ModelSpec, bench: Bench, seed: int, folder: Path) -> Model:
         response.name = spec.name
         return response
     if spec.kind in ("sams_vae", "graph_vci"):
-        cells = _cell_model(spec, bench, seed)
+        cells = cell_model(spec, seed)
         cells.name = spec.name
         return cells
     made: Model = {
@@ -130,9 +130,9 @@ def peer_of(spec: ModelSpec, data: DataSpec) -> tuple[Peer, dict[str, str], dict
     return peer, {name: data.go for name in peer.files if name == "gene2go" and data.go}, settings
 
 
-def _cell_model(spec: ModelSpec, bench: Bench, seed: int) -> Model:
-    """A model of cells, of which torch is imported where it is used."""
-    from grape_dgl.baselines.graph_vci import GraphVciBaseline, GraphVciSettings
+def cell_model(spec: ModelSpec, seed: int) -> Model:
+    """A model of cells; ConfigError where it does not take its settings."""
+    from grape_dgl.baselines.graph_vci import GraphVciBaseline, GraphVciSettings  # seconds of imports, for these only
     from grape_dgl.baselines.sams_vae import SamsVaeBaseline, SamsVaeSettings
 
     given, priors = spec.options.get("settings", ()), spec.options.get("priors", ())

@@ -51,6 +51,8 @@ def write_peer(folder: Path) -> None:
         (SUITE + MODEL + 'kind = "GRAPE"\npreset = "papers"', "papers"),
         (SUITE + MODEL + 'kind = "GRAPE"\nsettings = ["model.hiden=3"]', "did you mean"),
         (SUITE + MODEL + 'kind = "GRAPE"\npriors = ["go=terms.tsv,neighbours=3"]', "there is no file 'terms.tsv'"),
+        (SUITE + MODEL + 'kind = "sams_vae"\nsettings = ["latents=3"]', "did you mean 'latent'"),
+        (SUITE + MODEL + 'kind = "graph_vci"\npriors = ["go=terms.tsv"]', "there is no file 'terms.tsv'"),
         (SUITE + MODEL + 'kind = "peer"\nfolder = "none"', "has no 'run.py'"),
         (
             SUITE + MODEL + 'kind = "peer"\nfolder = "peer"',
@@ -94,6 +96,8 @@ def test_the_suites_of_the_repository_are_sound(tmp_path: Path) -> None:
         "paper_norman",
         "paper_papalexi",
         "smoke",
+        "systems_norman",
+        "systems_papalexi",
         "table1",
     ]
 
