@@ -26,7 +26,8 @@ from grape_dgl.suite.spec import KINDS, Suite
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TABLE1 = BENCHMARKS / "suites" / "table1.toml"
-CHEAP = ("ceiling", "control", "mean", "additive", "linear", "neighbours GO", "text .1", "kernel_ridge", "response")
+CHEAP = ("ceiling", "control", "mean", "additive", "linear", "neighbours GO", "text .1", "kernel_ridge", "response",
+         "SAMS-VAE", "GraphVCI")  # fmt: skip
 """A model of each kind but GRAPE and GEARS."""
 NORMAN = ("norman", "simulation")
 
