@@ -20,7 +20,7 @@ from grape_dgl.suite.markdown import markdown
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = (DOCS / "results.md", DOCS / "accuracy.md", DOCS / "systems.md")
+PAGES = (DOCS / "results.md", DOCS / "accuracy.md")
 TABLE = re.compile(r"<!-- (\S+) (\S+) (\d+)( table1)? -->\n(?:\n(?:\|.*\n)+)?")
 TABLE1 = {
     "rmse": "RMSE", "dac_shared_control": "DAC", "dac_de20_shared_control": "DAC DE20",

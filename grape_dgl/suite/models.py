@@ -174,6 +174,8 @@ class GrapeModel(Model):
         self._priors = priors
         solved = self._config.training.readout == "ridge"
         self.tuned = f"epoch{' and penalty of the read-out' if solved else ''}, on validation conditions"
+        if self._config.response.kind != "none" and self._config.response.knowledge:
+            self.tuned += "; knowledge, by leave-one-out of the training conditions"
         self.trials = len(PENALTIES) if solved else 0
 
     @property
