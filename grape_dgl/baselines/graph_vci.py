@@ -214,15 +214,16 @@ class GraphVci(CellLoss):
 def normals(cells: VciCells) -> tuple[Tensor, Tensor, Tensor]:
     """``p^`` of (5): means and standard deviations [treatments, covariates, genes]; 1 where there are ENOUGH cells."""
     shape = (len(cells.treated), int(cells.covariate.max(initial=0)) + 1)
-    mean, spread = np.zeros((*shape, cells.expression.shape[1])), np.ones((*shape, cells.expression.shape[1]))
-    known = np.zeros(shape)
+    mean, spread = (np.full((*shape, cells.expression.shape[1]), fill, dtype=np.float32) for fill in (0, 1))
+    known = np.zeros(shape, dtype=np.float32)
     for t, x in np.ndindex(shape):
         part = cells.expression[(cells.treatment == t) & (cells.covariate == x)]
         if part.shape[0] >= ENOUGH:
             known[t, x] = 1
-            mean[t, x] = part.mean(axis=0)
-            spread[t, x] = np.sqrt(np.maximum(part.power(2).mean(axis=0) - mean[t, x] ** 2, LEAST_SPREAD**2))
-    return torch.from_numpy(np.float32(mean)), torch.from_numpy(np.float32(spread)), torch.from_numpy(known).float()
+            own = np.asarray(part.mean(axis=0, dtype=np.float64)).ravel()
+            square = np.asarray(part.power(2).mean(axis=0, dtype=np.float64)).ravel()
+            mean[t, x], spread[t, x] = own, np.sqrt(np.maximum(square - own**2, LEAST_SPREAD**2))
+    return torch.from_numpy(mean), torch.from_numpy(spread), torch.from_numpy(known)
 
 
 class GraphVciBaseline(Model):
