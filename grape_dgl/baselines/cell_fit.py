@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import lightning as L
 import numpy as np
+import scipy.sparse as sp
 import torch
 from jaxtyping import Int
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
@@ -21,14 +20,14 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ConfigError, ModelError
-
-FREE = ("layers", "individual", "counterfactual", "divergence")
-"""Settings that may be 0."""
+from grape_dgl.training.trainer import deterministic, quiet
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """How long and how fast."""
+
+    may_be_0: ClassVar[tuple[str, ...]] = ()
 
     lr: float = 1e-3
     batch: int = 256
@@ -40,13 +39,17 @@ class FitSettings:
 
     def __post_init__(self) -> None:
         for one in dataclasses.fields(self):
-            value = getattr(self, one.name)
-            if one.name not in FREE and not isinstance(value, str) and not 0 < value < math.inf:
-                raise ConfigError(f"setting '{one.name}' is {value}; expected a number above 0")
+            value, free = getattr(self, one.name), one.name in self.may_be_0
+            if not isinstance(value, str) and not (0 < value < math.inf or (free and value == 0)):
+                wanted = "0 or more" if free else "a number above 0"
+                raise ConfigError(f"setting '{one.name}' is {value}; expected {wanted}")
 
 
 class CellLoss(nn.Module):
     """What is trained: a module with a loss of cells, by their row numbers."""
+
+    centre: Tensor
+    spread: Tensor
 
     def loss(self, rows: Int[Tensor, " cells"]) -> Tensor:
         """Mean over the cells."""
@@ -54,28 +57,45 @@ class CellLoss(nn.Module):
 
     def parameter_groups(self, lr: float) -> list[dict[str, Any]]:
         """For the optimiser."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def scale_by(self, expression: sp.csr_matrix) -> None:
+        """Keep each gene's mean as ``centre``, and its standard deviation, not too close to 0, as ``spread``."""
+        mean, square = (np.asarray(m.mean(axis=0)).ravel() for m in (expression, expression.power(2)))
+        self.register_buffer("centre", torch.from_numpy(np.float32(mean)))
+        self.register_buffer("spread", torch.from_numpy(np.float32(np.sqrt(np.maximum(square - mean**2, 0)) + 0.1)))
 
 
-def fit_cells(model: CellLoss, cells: int, settings: FitSettings, seed: int) -> int:
+@dataclass(frozen=True)
+class Fitted:
+    """How a training ended."""
+
+    epochs: int
+    late: bool
+    """Whether its bound on time ended it: on another machine it would be another model"""
+
+    def __str__(self) -> str:
+        """What belongs beside scores; empty where time played no part."""
+        return f"; ended by its bound on time, after {self.epochs} epochs" if self.late else ""
+
+
+@deterministic()
+def fit_cells(model: CellLoss, cells: int, settings: FitSettings, seed: int) -> Fitted:
     """Train ``model`` on nine tenths of ``cells`` cells, drawn by ``seed``; it is left as it was in its best epoch.
 
-    Returns the number of epochs. The loss of the rest is drawn from the same random numbers in each epoch. Raises
-    ModelError where the loss is not a number.
+    The loss of the rest is drawn from the same random numbers in each epoch. Raises ModelError where the loss is not a
+    number.
     """
     order = np.random.default_rng(seed).permutation(cells)
     held, rows = order[: -(-cells // 10)], order[-(-cells // 10) :]
     module, keeper = _Fit(model, settings.lr, seed), _Best()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
+    timer = Timer(timedelta(seconds=settings.seconds), interval="epoch", verbose=False)
+    with quiet():
         trainer = L.Trainer(
             max_epochs=settings.epochs, accelerator="cpu", devices=1, logger=False, num_sanity_val_steps=0,
-            callbacks=[
-                keeper, EarlyStopping("loss", patience=settings.patience, check_finite=False),
-                Timer(timedelta(seconds=settings.seconds), interval="epoch", verbose=False),
-            ],
-            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, gradient_clip_val=100.0,
+            callbacks=[keeper, EarlyStopping("loss", patience=settings.patience, check_finite=False), timer],
+            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
+            gradient_clip_val=100.0,  # far above usual: for a count that the first steps think impossible
         )  # fmt: skip
         torch.manual_seed(seed)
         model.train()
@@ -83,11 +103,12 @@ def fit_cells(model: CellLoss, cells: int, settings: FitSettings, seed: int) -> 
         trainer.fit(module, DataLoader(train, batch_size=None), DataLoader(check, batch_size=None))
     model.load_state_dict(keeper.kept)
     model.eval()
-    return int(trainer.current_epoch)
+    epochs = int(trainer.current_epoch)
+    return Fitted(epochs, epochs < settings.epochs and float(timer.time_remaining() or 0) <= 0)
 
 
 class _Batches(IterableDataset[Tensor]):
-    """Row numbers in batches; with ``rng`` in a new order each time."""
+    """Row numbers in batches of about ``size``; with ``rng`` in a new order each time."""
 
     def __init__(self, rows: np.ndarray, size: int, rng: np.random.Generator | None = None) -> None:
         self.rows, self.rng = rows, rng
@@ -114,7 +135,7 @@ class _Fit(L.LightningModule):
         return loss
 
     def validation_step(self, rows: Tensor, batch_idx: int) -> None:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed + batch_idx)
             self.log("loss", self.model.loss(rows), on_epoch=True, on_step=False, batch_size=len(rows))
 
@@ -132,7 +153,7 @@ class _Best(Callback):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics["loss"])
         if loss < self.least or not self.kept:
-            self.least = loss
+            self.least = math.inf if math.isnan(loss) else loss
             state = cast(_Fit, pl_module).model.state_dict()
             self.kept = {name: value.clone() for name, value in state.items()}
 

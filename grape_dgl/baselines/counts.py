@@ -7,15 +7,15 @@ import scipy.sparse as sp
 
 from grape_dgl.errors import DataError
 
-CLOSE = 0.02
-"""What a count may be away from a whole number: rounding of float32 values."""
+CLOSE, FAR = 0.02, 0.1
+"""What a count may be away from a whole number, and what a large one may at most: rounding of float32 values."""
 
 
 def raw_counts(expression: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
     """Counts (CSR [cells, genes], float32) and what one count is worth in normalised counts [cells].
 
-    A cell in which no gene was seen just once has its counts divided by a common factor. Raises DataError where a cell
-    holds no multiples of one value, as after batch correction, imputation or scaling.
+    A cell in which no gene was seen just once is counted in units of its smallest count. Raises DataError where more
+    than one in a hundred values is no multiple of that, as after batch correction, imputation or scaling.
     """
     normalised = np.expm1(expression.data.astype(np.float64))
     rows = np.repeat(np.arange(expression.shape[0]), np.diff(expression.indptr))
@@ -23,7 +23,7 @@ def raw_counts(expression: sp.csr_matrix) -> tuple[sp.csr_matrix, np.ndarray]:
     np.minimum.at(unit, rows[normalised > 0], normalised[normalised > 0])
     counts = normalised / unit[rows]
     whole = np.rint(counts)
-    wrong = np.abs(counts - whole) > np.maximum(CLOSE, 1e-5 * whole)
+    wrong = np.abs(counts - whole) > np.clip(1e-5 * whole, CLOSE, FAR)
     if (share := float(wrong.mean()) if len(wrong) else 0.0) > 0.01:
         raise DataError(
             f"{100 * share:.0f} % of the values are no multiples of the smallest value of their cell, so they are no "

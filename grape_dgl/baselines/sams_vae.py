@@ -17,14 +17,15 @@ and ``q(z_i^b | x_i, z_i^p)`` sees the shift ``z_i^p`` of the cell's treatments.
 global terms count by the batch's share of the cells.
 
 A condition is predicted as the average treatment effect: the mean of (4) with its shift less that without, over samples
-of (2), at the mean shift by q, for all conditions the same samples.
+of (2), at the mean shift by q, for all conditions the same samples (of counts, each condition draws its own).
 
 Differs: a target that no training cell has is not in the model. It is given the mean shift of all that are, so the
 model cannot tell unseen targets apart. Treatments are the targets of conditions, so that combinations add. In the
 correlated ``q(z_i^b)`` the shift is subtracted from the mean as well. Training starts with all masks on; then the
 latent space is turned until effects are sparse (:mod:`~grape_dgl.baselines.sparse_axes`), which changes no decoded
 mean, and the masks are learned from there (``turn``): without, gradients do not find the axes. Training ends by (5) on
-a tenth of the cells, not after a fixed number of steps.
+a tenth of the cells, not after a fixed number of steps; the number of cells in (5), and the scale of each gene, are of
+all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import anndata as ad
 import numpy as np
@@ -42,7 +43,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, fit_cells
+from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, Fitted, TrainedCells, fit_cells
 from grape_dgl.baselines.counts import raw_counts
 from grape_dgl.baselines.protocol import Model, cells_of
 from grape_dgl.baselines.sparse_axes import sparse_rotation
@@ -68,6 +69,8 @@ GLOBAL_LR = 3.0
 class SamsVaeSettings(FitSettings):
     """Of model, inference and training."""
 
+    may_be_0: ClassVar[tuple[str, ...]] = ("layers",)
+
     latent: int = 32
     hidden: int = 256
     layers: int = 1
@@ -92,21 +95,27 @@ class SamsVaeSettings(FitSettings):
 
 
 class SamsVae(CellLoss):
-    """The model and its inference on cells: ``expression`` log1p [cells, genes], ``treated`` 0 or 1.
+    """The model and its inference on cells.
 
-    ``counts``: raw, where their likelihood is wanted.
+    Args:
+        expression: log1p of normalised counts [cells, genes].
+        kind: int64 [cells], row of ``treated``.
+        treated: 0 or 1 [kinds, treatments].
+        counts: raw, where their likelihood is wanted.
     """
 
     def __init__(
         self,
         expression: sp.csr_matrix,
-        treated: Float[np.ndarray, "cells treatments"],
+        kind: Int[np.ndarray, " cells"],
+        treated: Float[np.ndarray, "kinds treatments"],
         settings: SamsVaeSettings,
         counts: sp.csr_matrix | None = None,
     ) -> None:
         super().__init__()
         self.settings = s = settings
-        self._expression, self._treated, self._counts = expression, torch.from_numpy(np.float32(treated)), counts
+        self._expression, self._kind, self._counts = expression, torch.from_numpy(kind), counts
+        self._treated = torch.from_numpy(np.float32(treated))
         genes, treatments = expression.shape[1], treated.shape[1]
         self.mask_logits = nn.Parameter(torch.zeros(treatments, s.latent))
         self.effect_mean = nn.Parameter(START * torch.randn(treatments, s.latent))
@@ -115,11 +124,7 @@ class SamsVae(CellLoss):
         self.decoder = mlp(s.latent, s.hidden, s.layers, genes)
         self.raw_spread = nn.Parameter(torch.zeros(genes))
         """Standard deviation of a normal, log dispersion of a negative-binomial likelihood"""
-        mean, square = (np.asarray(m.mean(axis=0)).ravel() for m in (expression, expression.multiply(expression)))
-        self.register_buffer("centre", torch.from_numpy(np.float32(mean)))
-        self.register_buffer("spread", torch.from_numpy(np.float32(np.sqrt(np.maximum(square - mean**2, 0)) + 0.1)))
-        self.centre: Tensor
-        self.spread: Tensor
+        self.scale_by(expression)
         self.masked = True
         """Whether masks are learned; else all are on."""
 
@@ -133,7 +138,7 @@ class SamsVae(CellLoss):
         picked = rows.numpy()
         seen = torch.from_numpy(self._expression[picked].toarray())
         counts = None if self._counts is None else torch.from_numpy(self._counts[picked].toarray())
-        return -self.bound(seen, self._treated[rows], counts, len(picked) / len(self._treated))
+        return -self.bound(seen, self._treated[self._kind[rows]], counts, len(picked) / len(self._kind))
 
     def bound(
         self,
@@ -201,7 +206,10 @@ class SamsVae(CellLoss):
 
     @torch.no_grad()
     def turn(self) -> None:
-        """Turn the latent space until effects are sparse; every mean stays as it is decoded."""
+        """Turn the latent space until effects are sparse; every mean stays as it is decoded.
+
+        Standard deviations are not turned: they are learned on.
+        """
         rotation = sparse_rotation(self.effect_mean.numpy())
         turned, dim = torch.from_numpy(np.float32(rotation)), len(rotation)
         self.effect_mean.copy_(self.effect_mean @ turned)
@@ -211,16 +219,17 @@ class SamsVae(CellLoss):
             first.weight[:, -dim:] = first.weight[:, -dim:] @ turned
         start.weight.copy_(start.weight @ turned)
 
-    def train_on(self, seed: int) -> int:
-        """Both stages of the training; number of epochs."""
-        cells = len(self._treated)
+    def train_on(self, seed: int) -> Fitted:
+        """Both stages of the training."""
+        cells = len(self._kind)
         if self.settings.turn == "none":
             return fit_cells(self, cells, self.settings, seed)
         self.masked = False
-        epochs = fit_cells(self, cells, self.settings, seed)
+        first = fit_cells(self, cells, self.settings, seed)
         self.turn()
         self.masked = True
-        return epochs + fit_cells(self, cells, self.settings, seed)
+        second = fit_cells(self, cells, self.settings, seed)
+        return Fitted(first.epochs + second.epochs, first.late or second.late)
 
 
 class SamsVaeBaseline(Model):
@@ -237,16 +246,16 @@ class SamsVaeBaseline(Model):
     def fit(self, screen: Screen, split: Split, control: ControlHalves) -> None:
         seen = TrainedCells.of(screen, [*split.train, *split.val], control)
         expression = screen.expression[seen.rows]
-        self._screen, self._treatments, self._counts = screen, seen.treatments, None
+        self._screen, self._treatments, counts = screen, seen.treatments, None
         if self._settings.likelihood == "negative_binomial":
-            self._counts, units = raw_counts(expression)
-            totals = np.asarray(self._counts.sum(axis=1)).ravel()
+            counts, units = raw_counts(expression)
+            totals = np.asarray(counts.sum(axis=1)).ravel()
             own = slice(0, len(control.model))
             self._library = torch.from_numpy(np.float32(np.stack([totals[own], units[own]], axis=1)))
         torch.manual_seed(self._seed)
-        treated = seen.targets[:, seen.treatments][seen.condition]
-        self.model = SamsVae(expression, treated, self._settings, self._counts)
-        self.epochs = self.model.train_on(self._seed)
+        treated = seen.targets[:, seen.treatments]
+        self.model = SamsVae(expression, seen.condition, treated, self._settings, counts)
+        self.tuned = f"{type(self).tuned}{self.model.train_on(self._seed)}"
 
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
         random = torch.Generator().manual_seed(self._seed)
@@ -283,7 +292,7 @@ class SamsVaeBaseline(Model):
     def _sample(self, latent: Float[Tensor, "draws latent"], random: torch.Generator) -> Float[np.ndarray, "d genes"]:
         """Log expression of cells; of counts in cells as deep as those of the control, normalised as these were."""
         decoded = self.model.decode(latent)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (), generator=random)))
             if self._settings.likelihood == "normal":
                 drawn = Normal(decoded, positive(self.model.raw_spread)).sample().clamp(min=0)

@@ -28,7 +28,7 @@ STANDARD: dict[str, tuple[str, ...]] = {
 }
 """Ending -> metrics of the first scores; their names and order are a contract."""
 
-CELL_SCORES = ("e_distance", "mmd")
+CELL_SCORES = tuple(name for name, metric in METRICS.items() if metric.of == "cells")
 """Of predicted cells (``evaluation.cells``)."""
 FORMS = {
     "": "all genes. The observed change is taken from reference control cells that no model has seen (disjoint "

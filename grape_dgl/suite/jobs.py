@@ -40,6 +40,8 @@ log = logging.getLogger("grape_dgl")
 COLUMNS = ("model", "kind", "data", "split", "seed", "condition", "seen", "metric", "value", "reason", "seconds",
            "threads", "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
 """Of the long table. A failed job is one row without condition and metric, its reason in ``reason``."""
+_OWN = "the model's own cells"
+"""Beside the names ``control`` and ``ceiling`` of evaluation.cells, which a model of a suite may have too."""
 WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "tuned", "configuration",
          "versions")  # fmt: skip
 """Columns of text."""
@@ -141,6 +143,9 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     bench.features  # noqa: B018  read before the clock starts, as every model may use them
     if job.model.kind == "GRAPE":
         import grape_dgl.training.fit  # noqa: F401  likewise: seconds of imports
+    if job.model.kind in ("sams_vae", "graph_vci"):
+        import grape_dgl.baselines.graph_vci
+        import grape_dgl.baselines.sams_vae  # noqa: F401
     gc.collect()
     reset_peak()
     started = time.monotonic()
@@ -157,7 +162,7 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
     scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
     if isinstance(model, CellModel) and set(job.metrics) & set(CELL_SCORES):
-        scores = pd.concat([scores, _cell_rows(job, model, screen, split, control, job.model.name)])
+        scores = pd.concat([scores, _cell_rows(job, model, screen, split, control, _OWN)])
     notes = getattr(model, "notes", {})
     said = zip(scores["reason"], scores["condition"].map(notes.get), strict=True)
     scores["reason"] = ["; ".join(filter(None, words)) for words in said]
@@ -170,10 +175,8 @@ def _cell_rows(
 ) -> pd.DataFrame:
     """Scores of the cells that ``model`` predicts, or of those that stand beside them (``evaluation.cells``)."""
     cells, names = model.predict_cells(split.test, MOST), {name: name for name in split.test}
-    found = cell_scores(
-        screen, control, cells, names, job.model.name, job.seed, exclude_targets=job.exclude_targets
-    )  # fmt: skip
-    return found[(found["model"] == who) & found["metric"].isin(job.metrics)]
+    found = cell_scores(screen, control, cells, names, _OWN, job.seed, exclude_targets=job.exclude_targets)
+    return found[(found["model"] == who) & found["metric"].isin(job.metrics)].assign(model=job.model.name)
 
 
 def _rows(

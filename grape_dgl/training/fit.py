@@ -6,9 +6,7 @@ import logging
 import math
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +30,7 @@ from grape_dgl.training.interruption import Interruption
 from grape_dgl.training.perturbations import Perturbations
 from grape_dgl.training.probe import SILENT, probe
 from grape_dgl.training.progress import Progress, read_progress, restore, write_progress
+from grape_dgl.training.trainer import deterministic, quiet
 from grape_dgl.training.weights import load_weights, save_weights
 from grape_dgl.writing import write_text
 
@@ -262,18 +261,7 @@ class _Stopper(Callback):
         trainer.should_stop = trainer.should_stop or self.interruption.received
 
 
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Same seed, same numbers: threads otherwise add up the gradients of gathered rows in any order."""
-    before = torch.get_deterministic_debug_mode()
-    torch.set_deterministic_debug_mode("warn")
-    try:
-        yield
-    finally:
-        torch.set_deterministic_debug_mode(before)
-
-
-@_deterministic()
+@deterministic()
 def fit(
     model: GRAPE,
     genes: GeneInputs,
@@ -322,9 +310,7 @@ def fit(
         callbacks.append(_Bar())
     started = time.monotonic()
     torch.manual_seed(seed)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*(num_workers|log_every_n_steps|LeafSpec|IterableDataset).*")
+    with quiet():
         silent = checked is None and config.gate is not None
         trainer = L.Trainer(
             max_epochs=1 if silent else t.epochs, accelerator="gpu" if device == "cuda" else device, devices=1,

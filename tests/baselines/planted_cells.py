@@ -18,7 +18,7 @@ from grape_dgl.baselines.graph_vci import GraphVci, GraphVciSettings, VciCells
 from grape_dgl.baselines.sams_vae import SamsVae, SamsVaeSettings
 
 SAMS = SamsVaeSettings(latent=8, hidden=64, lr=3e-3, epochs=60, patience=200)
-VCI = GraphVciSettings(latent=16, hidden=64, width=32, batch=128, epochs=150, patience=20)
+VCI = GraphVciSettings(latent=16, hidden=64, width=32, lr=1e-3, batch=128, epochs=150, patience=20)
 
 
 def sparse_shifts(
@@ -26,17 +26,17 @@ def sparse_shifts(
 ) -> tuple[sp.csr_matrix, np.ndarray, np.ndarray]:
     """Cells [cells, genes] of treatments that shift a quarter of ``dims`` latent dimensions each; sparse loadings.
 
-    Returns expression, treatments of the cells (0 or 1) and the true effects [treatments, dims].
+    Returns expression, each cell's row of ``treated`` (the control is row 0) and the effects [treatments, dims].
     """
     draw = np.random.default_rng(seed)
     mask = draw.random((treatments, dims)) < 0.25
     mask[~mask.any(axis=1), 0] = True
     effects = mask * draw.choice([-1, 1], mask.shape) * draw.uniform(2.5, 4, mask.shape)
     loadings = draw.normal(size=(dims, genes)) * (draw.random((dims, genes)) < 0.3)
-    treated = np.repeat(np.eye(treatments + 1)[:, 1:], cells, axis=0)
-    latent = draw.normal(size=(len(treated), dims)) + treated @ effects
-    expression = latent @ loadings + noise * draw.normal(size=(len(treated), genes)) + 3
-    return sp.csr_matrix(np.float32(expression)), treated, effects
+    kind = np.repeat(np.arange(treatments + 1), cells)
+    latent = draw.normal(size=(len(kind), dims)) + np.concatenate([np.zeros((1, dims)), effects])[kind]
+    expression = latent @ loadings + noise * draw.normal(size=(len(kind), genes)) + 3
+    return sp.csr_matrix(np.float32(expression)), kind, effects
 
 
 def mask_f1(found: np.ndarray, shifts: np.ndarray, effects: np.ndarray) -> float:
@@ -90,9 +90,9 @@ def explained(settings: GraphVciSettings, seed: int) -> float:
 
 def recovered(settings: SamsVaeSettings, seed: int, **planted: int) -> float:
     """F1 of the masks of ``sparse_shifts``."""
-    expression, treated, effects = sparse_shifts(**planted, seed=seed)
+    expression, kind, effects = sparse_shifts(**planted, seed=seed)
     torch.manual_seed(seed)
-    model = SamsVae(expression, treated, settings)
+    model = SamsVae(expression, kind, np.eye(len(effects) + 1)[:, 1:], settings)
     model.train_on(seed)
     return mask_f1(model.masks().numpy() > 0.5, model.shifts().numpy(), effects)
 

@@ -23,7 +23,8 @@ def test_counts_come_back_from_normalised_ones() -> None:
     np.testing.assert_allclose(unit, np.where(np.arange(50) == 7, 1, 1e4 / depth), rtol=1e-4)
 
 
-def test_scaled_values_are_no_counts() -> None:
-    scaled = np.random.default_rng(0).gamma(2.0, 0.5, (20, 30)).astype(np.float32)
+@pytest.mark.parametrize(("shape", "scale"), [(2.0, 0.5), (0.3, 0.5)])
+def test_other_values_are_no_counts(shape: float, scale: float) -> None:
+    scaled = np.random.default_rng(0).gamma(shape, scale, (20, 300)).astype(np.float32)
     with pytest.raises(DataError, match="no counts; the negative-binomial likelihood needs counts"):
         raw_counts(sp.csr_matrix(scaled))

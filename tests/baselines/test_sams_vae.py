@@ -32,9 +32,9 @@ SPLIT = Split(("G00", "G00+G02"), ("G01",), ("G03",), "custom", 0)
 def small(cells: int = 12, genes: int = 5, treatments: int = 2, **changes: object) -> SamsVae:
     draw = np.random.default_rng(0)
     expression = sp.csr_matrix(np.float32(draw.gamma(2.0, 0.5, (cells, genes))))
-    treated = np.eye(treatments + 1)[np.arange(cells) % (treatments + 1), 1:]
+    kind, treated = np.arange(cells) % (treatments + 1), np.eye(treatments + 1)[:, 1:]
     torch.manual_seed(0)
-    return SamsVae(expression, treated, dataclasses.replace(SMALL, **changes))  # type: ignore[arg-type]
+    return SamsVae(expression, kind, treated, dataclasses.replace(SMALL, **changes))  # type: ignore[arg-type]
 
 
 def test_the_bound_is_the_likelihood_where_q_is_the_posterior() -> None:
@@ -53,6 +53,29 @@ def test_the_bound_is_the_likelihood_where_q_is_the_posterior() -> None:
         found = model.bound(seen, torch.zeros(50_000, 2), None, 0.0)
     spread = np.outer(weight, weight) + np.diag(sd**2)
     wanted = stats.multivariate_normal(model.centre.numpy(), spread).logpdf(seen[0].numpy())
+    assert found.item() == pytest.approx(wanted, rel=2e-3)
+
+
+def test_the_bound_knows_the_shift_where_q_is_the_posterior() -> None:
+    """The same with a treatment that shifts z by 1.5 for sure: ``x ~ N(c + 1.5 w, w w^T + s^2 I)``."""
+    model = small(latent=1, layers=0, treatments=1)
+    model.masked = False
+    weight, sd = torch.tensor([0.5, -1.0, 0.3, 0.0, 2.0]), torch.tensor([0.4, 0.5, 0.6, 0.7, 0.8])
+    precision = 1 + (weight**2 / sd**2).sum()
+    encoder, decoder = (cast(nn.Linear, part[0]) for part in (model.encoder, model.decoder))
+    with torch.no_grad():
+        model.effect_mean.fill_(1.5)
+        model.effect_raw_scale.fill_(-30.0)
+        decoder.weight.copy_((weight / model.spread)[:, None])
+        decoder.bias.zero_()
+        model.raw_spread.copy_(torch.log(torch.expm1(sd - LEAST)))
+        of_cell = torch.cat([weight / sd**2 * model.spread, torch.ones(1)]) / precision  # mean of z^b + shift
+        encoder.weight.copy_(torch.stack([of_cell, torch.zeros(6)]))
+        encoder.bias.copy_(torch.tensor([0.0, math.log(math.expm1(precision.item() ** -0.5 - LEAST))]))
+        seen = torch.tensor([[1.0, 0.2, 0.0, 2.0, 3.0]]).expand(50_000, -1)
+        found = model.bound(seen, torch.ones(50_000, 1), None, 0.0)
+    spread = np.outer(weight, weight) + np.diag(sd**2)
+    wanted = stats.multivariate_normal(model.centre.numpy() + 1.5 * weight.numpy(), spread).logpdf(seen[0].numpy())
     assert found.item() == pytest.approx(wanted, rel=2e-3)
 
 
@@ -78,6 +101,13 @@ def test_the_global_terms_count_by_the_share_of_the_cells() -> None:
         torch.manual_seed(1)
         bounds.append(model.bound(seen, treated, None, share).item())
     assert bounds[0] - bounds[1] == pytest.approx(0.25 * model.global_kl().item() / 4, rel=1e-4)
+    rows = torch.arange(3)
+    losses = []
+    for seen, treated, share in ((None, None, 0.0), (model._expression[:3].toarray(), torch.eye(3)[:, 1:], 0.25)):
+        torch.manual_seed(1)
+        bound = model.loss(rows) if seen is None else -model.bound(torch.from_numpy(seen), treated, None, share)
+        losses.append(bound.item())
+    assert losses[0] == losses[1]  # 3 of 12 cells
 
 
 @pytest.mark.parametrize(
@@ -205,6 +235,8 @@ def test_counts_are_learned_by_their_own_likelihood() -> None:
     truth = [screen.mean(name) - screen.mean("control") for name in ("G00", "G01")]
     assert np.corrcoef(down, truth[0])[0, 1] > 0.8 and np.corrcoef(up, truth[1])[0, 1] > 0.8
     assert down[5:15].mean() < 0 < up[15:25].mean()
+    cells = model.predict_cells(["G00"], 500).X.toarray()
+    np.testing.assert_allclose(np.expm1(cells).sum(axis=1).mean(), 1e4, rtol=0.1)  # normalised as the screen is
 
 
 def test_the_likelihood_of_counts_needs_counts() -> None:
