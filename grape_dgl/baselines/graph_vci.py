@@ -76,7 +76,7 @@ class GraphVciSettings(FitSettings):
     individual: float = 1.0
     """w0 of (5)."""
     counterfactual: float = 50.0
-    """w1 of (5): as the released program is run; below some 10 the decoder learns next to nothing of T."""
+    """w1 of (5), as the released program is run."""
     divergence: float = 0.1
     """w2 of (5)."""
     cells: int = 1000
