@@ -17,7 +17,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
 
@@ -358,7 +358,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 def settings_of(kind: type[Settings], items: Iterable[str]) -> Settings:
     """``kind``, a dataclass of settings, with what ``items`` (``"lr=0.01"``) say; ConfigError as of ``Config``."""
-    hints = get_type_hints(kind)
+    every = get_type_hints(kind)
+    hints = {one.name: every[one.name] for one in dataclasses.fields(cast(Any, kind))}
     given: dict[str, Any] = {}
     for item in items:
         name, _, value = item.partition("=")

@@ -86,6 +86,7 @@ def test_only_cells_that_may_be_seen_are_trained_on() -> None:
     [
         ("epoch=3", "setting 'epoch=3' is not understood; did you mean 'epochs'?; expected NAME=VALUE"),
         ("epochs", "setting 'epochs' is not understood; did you mean 'epochs'?; expected NAME=VALUE"),
+        ("may_be_0=lr", "setting 'may_be_0=lr' is not understood; expected NAME=VALUE, NAME one of lr, batch, epochs"),
         ("lr=fast", "setting 'lr' is 'fast'; expected float"),
         ("lr=0", "setting 'lr' is 0.0; expected a number above 0"),
         ("seconds=nan", "setting 'seconds' is nan; expected a number above 0"),
