@@ -71,7 +71,10 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
 def test_what_is_encoded_is_kept_and_it_is_said_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
     words = ["features", "demo:genes=3000,conditions=12,cells=100", "--min-cells", "2", "--cache", str(tmp_path)]
     command = [sys.executable, "-m", "grape_dgl", *words, "--out", str(tmp_path / "features.npz")]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in the background
+    )  # fmt: skip
     for _ in range(600):
         if list(tmp_path.glob("**/*.sqlite*")) or process.poll() is not None:
             break
