@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.errors import ConfigError, ModelError
+from grape_dgl.evaluation.de import moments
 from grape_dgl.training.trainer import deterministic, quiet
 
 
@@ -61,9 +62,15 @@ class CellLoss(nn.Module):
 
     def scale_by(self, expression: sp.csr_matrix) -> None:
         """Keep each gene's mean as ``centre``, and its standard deviation, not too close to 0, as ``spread``."""
-        mean, square = (np.asarray(m.mean(axis=0)).ravel() for m in (expression, expression.power(2)))
+        mean, deviation = centre_and_deviation(expression)
         self.register_buffer("centre", torch.from_numpy(np.float32(mean)))
-        self.register_buffer("spread", torch.from_numpy(np.float32(np.sqrt(np.maximum(square - mean**2, 0)) + 0.1)))
+        self.register_buffer("spread", torch.from_numpy(np.float32(deviation + 0.1)))
+
+
+def centre_and_deviation(expression: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (n in the denominator) per gene of cells x genes, two cells or more."""
+    found = moments(expression)
+    return found.mean, found.std * math.sqrt((found.n - 1) / found.n)
 
 
 @dataclass(frozen=True)

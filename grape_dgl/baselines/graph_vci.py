@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from grape_dgl import engine
-from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, fit_cells
+from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, centre_and_deviation, fit_cells
 from grape_dgl.baselines.protocol import Model, cells_of
 from grape_dgl.baselines.variational import mlp, positive
 from grape_dgl.data.conditions import CONTROL
@@ -221,15 +221,14 @@ def normals(
 ) -> tuple[Int[Tensor, "treatments covariates"], Float[Tensor, "strata genes"], Float[Tensor, "strata genes"]]:
     """``p^`` of (5): the stratum of a treatment and a covariate, -1 with fewer cells than ENOUGH; means, deviations."""
     place = np.full((len(cells.treated), int(cells.covariate.max(initial=0)) + 1), -1)
-    moments: list[np.ndarray] = []
+    strata: list[np.ndarray] = []
     for t, x in np.ndindex(place.shape):
         part = cells.expression[(cells.treatment == t) & (cells.covariate == x)]
         if part.shape[0] >= ENOUGH:
-            place[t, x] = len(moments)
-            centre = np.asarray(part.mean(axis=0, dtype=np.float64)).ravel()
-            square = np.asarray(part.power(2).mean(axis=0, dtype=np.float64)).ravel()
-            moments.append(np.stack([centre, np.sqrt(np.maximum(square - centre**2, LEAST_SPREAD**2))]))
-    known = np.stack(moments or [np.ones((2, cells.expression.shape[1]))]).astype(np.float32)
+            place[t, x] = len(strata)
+            centre, deviation = centre_and_deviation(part)
+            strata.append(np.stack([centre, np.maximum(deviation, LEAST_SPREAD)]))
+    known = np.stack(strata or [np.ones((2, cells.expression.shape[1]))]).astype(np.float32)
     mean, spread = torch.from_numpy(known).unbind(dim=1)
     return torch.from_numpy(place), mean, spread
 
@@ -261,9 +260,11 @@ class GraphVciBaseline(Model):
 
     @torch.no_grad()
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
-        latent = self._features().mean
-        without = self._decoded(latent, "control").mean.mean(dim=0)
-        return np.stack([np.asarray(self._decoded(latent, name).mean.mean(dim=0) - without) for name in conditions])
+        genes = self.model.graph()
+        latent = self._features(genes).mean
+        without = self._decoded(latent, CONTROL, genes).mean.mean(dim=0)
+        levels = [self._decoded(latent, name, genes).mean.mean(dim=0) for name in conditions]
+        return np.stack([np.asarray(level - without) for level in levels])
 
     @torch.no_grad()
     def predict_cells(self, conditions: Sequence[str], number: int) -> ad.AnnData:
@@ -271,31 +272,33 @@ class GraphVciBaseline(Model):
 
         Where there are fewer control cells, several are drawn from one of them.
         """
-        features, parts = self._features(), []
+        genes = self.model.graph()
+        features, parts = self._features(genes), []
         rows = torch.arange(number) % len(features.mean)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             for name in conditions:
                 latent = Normal(features.mean[rows], features.stddev[rows]).sample()
-                parts.append(np.asarray(self._decoded(latent, name).sample().clamp(min=0)))
+                parts.append(np.asarray(self._decoded(latent, name, genes).sample().clamp(min=0)))
         return cells_of(self._screen, conditions, parts)
 
-    def _features(self) -> Normal:
+    def _features(self, genes: Float[Tensor, "nodes width"]) -> Normal:
         """(2) of the control cells, with no treatment."""
-        genes, (seen, covariate) = self.model.graph(), self._from
-        return self.model.encode(seen, covariate, torch.zeros(len(seen), self._settings.width), genes)
+        seen, covariate = self._from
+        return self.model.encode(seen, covariate, torch.zeros(len(seen), genes.shape[1]), genes)
 
-    def _decoded(self, latent: Float[Tensor, "cells latent"], condition: str) -> Normal:
+    def _decoded(
+        self, latent: Float[Tensor, "cells latent"], condition: str, genes: Float[Tensor, "nodes width"]
+    ) -> Normal:
         """(3) under the treatment of a condition."""
-        nodes = [] if condition == CONTROL else self._screen.targets(condition).tolist()
-        genes, symbol = self.model.graph(), self._screen.genes.symbol
+        nodes = self._screen.targets(condition)
         treated = torch.zeros(1, len(genes))
         treated[0, nodes] = 1
         said = []
-        for node in nodes:
+        for node in nodes.tolist():
             if node not in self._treatments:
                 how = "by the graph" if self.model.knows(node) else "as the mean of the trained targets"
-                said.append(f"{symbol[node]} is not trained: known {how}")
+                said.append(f"{self._screen.genes.symbol[node]} is not trained: known {how}")
         if said:
             self.notes[condition] = "; ".join(said)
         return self.model.decode(latent, self.model.treatments(treated, genes).expand(len(latent), -1), genes)

@@ -40,11 +40,11 @@ log = logging.getLogger("grape_dgl")
 COLUMNS = ("model", "kind", "data", "split", "seed", "condition", "seen", "metric", "value", "reason", "seconds",
            "threads", "peak_memory_mb", "tuned", "trials", "configuration", "versions")  # fmt: skip
 """Of the long table. A failed job is one row without condition and metric, its reason in ``reason``."""
-_OWN = "the model's own cells"
-"""Beside the names ``control`` and ``ceiling`` of evaluation.cells, which a model of a suite may have too."""
 WORDS = ("model", "kind", "data", "split", "condition", "seen", "metric", "reason", "tuned", "configuration",
          "versions")  # fmt: skip
 """Columns of text."""
+_OWN = "the model's own cells"
+"""Beside the names ``control`` and ``ceiling`` of evaluation.cells, which a model of a suite may have too."""
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,12 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
     split = make_split(screen.conditions, job.split, job.seed)
     control = screen.control_halves(job.seed)
     trained = training_changes(screen, [*split.train, *split.val], control)
-    metrics = [*metric_names(trained=True), *(name for name in job.metrics if name not in CELL_SCORES)]
+    of_cells = set(job.metrics) & set(CELL_SCORES)
+    metrics = [*metric_names(trained=True), *(name for name in job.metrics if name not in of_cells)]
     how: dict[str, Any] = {"exclude_targets": job.exclude_targets, "trained": trained, "metrics": metrics}
     if job.model.kind == "ceiling":
         scores = ceiling(screen, control, split.test, job.seed, **how)
-        if set(job.metrics) & set(CELL_SCORES):
+        if of_cells:
             known = ControlBaseline()
             known.fit(screen, split, control)
             scores = pd.concat([scores, _cell_rows(job, known, screen, split, control, "ceiling")])
@@ -161,7 +162,7 @@ def _scored(job: Job, bench: Bench, folder: Path, out: Path) -> pd.DataFrame:
         )  # fmt: skip
         observed_beside(bare, screen, control).write(out / "predictions" / f"{job.name}.h5ad")
     scores = evaluate(screen, control, {job.model.name: change}, split.test, job.seed, **how)
-    if isinstance(model, CellModel) and set(job.metrics) & set(CELL_SCORES):
+    if of_cells and isinstance(model, CellModel):
         scores = pd.concat([scores, _cell_rows(job, model, screen, split, control, _OWN)])
     notes = getattr(model, "notes", {})
     said = zip(scores["reason"], scores["condition"].map(notes.get), strict=True)
