@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class GrapeError(Exception):
@@ -24,6 +24,11 @@ class DownloadError(GrapeError):
 
 class ModelError(GrapeError):
     """A run folder or model cannot do what was asked."""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names of a list that may be long: ``"A, B, ..."``."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -159,12 +159,14 @@ def train(
                 break
 
     predictions = observed_beside(run.predict(split.test), screen, control)
+    run.tell_of_unseen(split.test)
     predictions.write(out / "predictions.h5ad")
     pairs = run.ensemble.pairs()
     write_edges(edge_table(pairs, run.genes), out / "graph.tsv.gz")
     lap("predict")
     facts = graph_facts(pairs, run.genes, screen.conditions)
-    log.info("learned graph: %s", as_text(facts))
+    hardly = ", hardly trained, since the network stays silent" if all(silent) else ""
+    log.info("learned graph%s: %s", hardly, as_text(facts))
     changes = {"GRAPE": predictions.change}
     for model in standard_baselines(joined(features)):
         model.fit(screen, split, control)
@@ -260,12 +262,15 @@ def observed_beside(predictions: Predictions, screen: Screen, control: ControlHa
 def variation(predictions: Predictions) -> float | None:
     """How much predictions differ between the conditions, as a share of how much the observed changes do.
 
-    Root mean square over conditions and genes of the deviation from the mean over conditions. Near 0, the model says
-    the same for every perturbation. None where the observed changes do not differ.
+    Root mean square over conditions and genes of the deviation from the mean over conditions; a condition counts for
+    the genes that it does not perturb itself. Near 0, the model says the same for every perturbation. None where the
+    observed changes do not differ.
     """
+    others = np.array([~np.isin(predictions.genes.astype(str), targets(name)) for name in predictions.conditions])
 
     def spread(change: np.ndarray) -> float:
-        return float(np.sqrt(np.square(change - change.mean(axis=0)).mean()))
+        mean = np.sum(change, axis=0, where=others) / np.maximum(others.sum(axis=0), 1)
+        return float(np.sqrt(np.square(change - mean).mean(where=others))) if others.any() else 0.0
 
     assert predictions.observed is not None
     observed = spread(predictions.observed - (predictions.expected - predictions.change))

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from adjustText import adjust_text
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.writing import write_beside
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 LONGEST = 32
 """Letters of a name in a figure."""
+STEPS = 300
+"""At most, in which names are moved off each other."""
 COLOURS = {"cc": "#3b6ea5", "cn": "#b5838d", "nn": "#6d9773"}
 
 
@@ -34,10 +37,9 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     Raises DataError where the condition has no observed cells.
     """
     if condition not in predictions.conditions:
-        listed = ", ".join(predictions.conditions[:8]) + (", ..." if len(predictions.conditions) > 8 else "")
         raise DataError(
             f"no prediction of condition '{condition}' beside an observation; there are {len(predictions.conditions)} "
-            f"({listed}){did_you_mean(condition, predictions.conditions)}"
+            f"({some(predictions.conditions, 8)}){did_you_mean(condition, predictions.conditions)}"
         )
     row = predictions.conditions.index(condition)
     change = predictions.observed_change
@@ -53,17 +55,23 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     named = [place[symbol] for symbol in predictions.de_genes[row].split() if symbol in place]
     strongest = np.array(named or np.argsort(-np.abs(observed), kind="stable"))[:top]
     axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0)
-    for gene in strongest:
-        spot = (observed[gene], predicted[gene])
-        axes.annotate(plain(predictions.genes[gene]), spot, fontsize=7, xytext=(3, 2), textcoords="offset points")
+    names = [axes.text(observed[g], predicted[g], plain(predictions.genes[g]), fontsize=7) for g in strongest]
     limits = np.array([min(observed.min(), predicted.min()), max(observed.max(), predicted.max())]) * 1.1
     axes.plot(limits, limits, color="0.7", lw=0.8, ls=":")
     axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=plain(condition))
+    figure.draw_without_rendering()  # the layout is settled before names are moved off each other
+    adjust_text(
+        names, observed[strongest], predicted[strongest], ax=axes, iter_lim=STEPS,
+        arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.5},
+    )  # fmt: skip
     return figure
 
 
-def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figure:
-    """The strongest ``neighbours`` of ``gene`` in the learned graph, and the edges between them."""
+def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20, silent: bool = False) -> Figure:
+    """The strongest ``neighbours`` of ``gene`` in the learned graph, and the edges between them.
+
+    ``silent``: say that it is of a network that was hardly trained (``training.silent`` of ``metrics.json``).
+    """
     import networkx as nx
 
     mine = edges[(edges["source"] == gene) | (edges["target"] == gene)].nlargest(neighbours, "weight")
@@ -89,7 +97,8 @@ def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20) -> Figu
     nx.draw_networkx_nodes(network, places, ax=axes, node_size=sizes, node_color=fills)
     nx.draw_networkx_labels(network, places, {name: plain(name) for name in network}, ax=axes, font_size=7)
     axes.legend(title="relation", fontsize=7, title_fontsize=7)
-    axes.set_title(f"{plain(gene)}: learned similarity, not regulation")
+    hardly = "\nhardly trained: the network stays silent" if silent else ""
+    axes.set_title(f"{plain(gene)}: learned similarity, not regulation{hardly}")
     axes.set_axis_off()
     return figure
 

@@ -28,7 +28,7 @@ from grape_dgl.data.conditions import detect_parser, targets
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.vectors import Features
 from grape_dgl.engine import choose_engine
-from grape_dgl.errors import DataError, ModelError
+from grape_dgl.errors import DataError, ModelError, some
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.features.encode import encode
 from grape_dgl.graph.files import edge_table
@@ -53,8 +53,8 @@ def warn_of_sameness(variation: float | None) -> None:
     """Say so where a run's predictions hardly differ between conditions (``variation`` of ``metrics.json``)."""
     if variation is not None and variation < SAME:
         log.warning(
-            "this model predicts nearly the same change for every test condition (%.0f %% of the observed spread): it "
-            "has found little beyond the mean of the training conditions",
+            "but for the perturbed genes themselves, this model predicts nearly the same change for every test "
+            "condition (%.0f %% of the observed spread): it has found little beyond what all training conditions share",
             100 * variation,
         )
 
@@ -282,6 +282,18 @@ class Run:
         perturbed = np.array([len(ids) > 0 for ids in conditions])[:, None]
         expected, margin = self.response.change(conditions, kernels), self.response.margin(conditions)
         return Change(change.mean + perturbed * expected, change.std, perturbed * margin)
+
+    def tell_of_unseen(self, conditions: Sequence[str]) -> None:
+        """Say of which ``conditions`` training has seen no target: the response knows only the common change."""
+        if self.response is None or self.response.knowledge:
+            return
+        seen = {str(self.genes.symbol[gene]) for gene in self.response.targets}
+        if unseen := [name for name in conditions if seen.isdisjoint(targets(name) or seen)]:
+            log.info(
+                "training has seen no target of %d of %d conditions (%s): the response knows what is common to all%s",
+                len(unseen), len(conditions), some(unseen, 10),
+                " and the targets' own expression" if self.response.own.any() else "",
+            )  # fmt: skip
 
     def graph(self) -> pd.DataFrame:
         """The learned graph as an edge table (``source``, ``target``, ``relation``, ``weight``)."""

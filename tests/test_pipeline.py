@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
 import anndata as ad
@@ -30,6 +31,7 @@ from grape_dgl.data.splits import make_split
 from grape_dgl.errors import DataError, ModelError
 from grape_dgl.evaluation.predictions import Predictions
 from grape_dgl.pipeline import train, variation
+from grape_dgl.plots import change_figure
 from grape_dgl.run import Run, warn_of_sameness
 from grape_dgl.training import fit as fit_module
 from grape_dgl.training.fit import Fit
@@ -217,13 +219,16 @@ def test_a_run_is_not_replaced_by_chance(folder: Path, screen: Screen) -> None:
 
 
 def test_a_model_that_says_the_same_of_every_condition_is_called_so(caplog: pytest.LogCaptureFixture) -> None:
-    """By hand: observed deviations +-1, predicted +-.01 and +-.5."""
-    control, observed = np.zeros(2, np.float32), np.array([[3.0, 1.0], [1.0, 3.0]], np.float32)
+    """By hand: observed deviations +-1, predicted +-.01 and +-.5; what a target's own gene does is another matter."""
+    observed = np.array([[3.0, 1.0], [1.0, 3.0]], np.float32)
     for size, said in ((0.01, True), (0.5, False)):
         caplog.clear()
         change = np.array([[2.0, 2.0], [2.0, 2.0]], np.float32) + size * np.array([[1, -1], [-1, 1]], np.float32)
-        genes = np.array(["a", "b"], dtype=object)
-        found = Predictions(("A", "B"), genes, change, control, expected=change, observed=observed)
+        genes = np.array(["a", "b", "A", "B"], dtype=object)
+        change, seen = (
+            np.hstack([x, own]) for x, own in ((change, np.diag([-9.0, -7.0])), (observed, np.zeros((2, 2))))
+        )
+        found = Predictions(("A", "B"), genes, change, np.zeros(4), expected=change, observed=seen)
         share = variation(found)
         assert share == pytest.approx(size, abs=1e-4)
         warn_of_sameness(share)
@@ -370,6 +375,31 @@ def test_plot(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     trained_on = json.loads((folder / "split.json").read_text())["train"][0]
     assert main(["plot", str(folder), "--condition", trained_on, "-o", str(tmp_path / "none")]) == 1
     assert f"no prediction of condition '{trained_on}' beside an observation; there are" in capsys.readouterr().err
+
+
+def test_a_graph_of_a_network_that_stays_silent_is_called_hardly_trained(folder: Path, tmp_path: Path) -> None:
+    """In the figure's title, by ``training.silent`` of metrics.json; not where one network of several speaks."""
+    gene = pd.read_csv(folder / "graph.tsv.gz", sep="\t")["source"][0]
+    report = json.loads((folder / "metrics.json").read_text())
+    assert report["training"]["silent"] == [False]
+    copy = shutil.copytree(folder, tmp_path / "run")
+    for silent, said in (([False], False), ([True, False], False), ([True, True], True)):
+        report["training"]["silent"] = silent
+        (copy / "metrics.json").write_text(json.dumps(report))
+        assert main(["plot", str(copy), "--gene", gene, "--format", "svg", "--force"]) == 0
+        assert ("hardly trained" in (copy / "plots" / f"network-{gene}.svg").read_text()) == said
+
+
+def test_names_of_genes_that_lie_together_do_not_cover_each_other() -> None:
+    genes = np.array([f"GENE{number}" for number in range(12)], dtype=object)
+    observed = np.array([[*np.linspace(0.5, 0.505, 8), -2.0, 2.0, 0.0, 0.0]], np.float32)
+    nothing = np.zeros_like(observed[0])
+    found = Predictions(("A",), genes, observed / 2, nothing, expected=observed / 2, observed=observed)
+    figure = change_figure(found, "A")
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]
+    assert len(boxes) == 10
+    assert not [(a, b) for a, b in combinations(boxes, 2) if a.overlaps(b)]
 
 
 def test_a_modality_that_the_screen_lacks(tmp_path: Path) -> None:

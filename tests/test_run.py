@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import grape_dgl
 import grape_dgl.training.ensemble as ensemble_module
+from grape_dgl.cli import main
 from grape_dgl.config import Config
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import Source, resolve
@@ -330,6 +331,27 @@ def test_best_is_saved_and_loaded(best: tuple[Run, Path, Screen]) -> None:
     (altered / "model" / "model.json").write_text(json.dumps(description))
     with pytest.raises(ModelError, match="lacks 'response.effects'"):
         Run.load(altered)
+
+
+def test_what_training_has_not_seen_is_named(
+    source: Source, best: tuple[Run, Path, Screen], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By ``train`` of the test conditions and by ``predict``, against the targets in split.json."""
+    run, folder, _ = best
+    assert run.response is not None and not run.response.knowledge
+    parts = json.loads((folder / "split.json").read_text())
+    seen = {gene for part in ("train", "val") for name in parts[part] for gene in targets(name)}
+    unseen = [str(gene) for gene in run.genes.symbol[run.described] if gene not in seen]
+    flags = ["--annotation", str(source.annotation[0]), "--sequences", str(source.sequences[0]), "--preset", "best"]
+    settings = [f"{part}.{name}={value}" for part, of in SMALL.items() for name, value in of.items()]
+    flags += [flag for one in settings for flag in ("--set", one)]
+    assert main(["train", str(source.path), *flags, "--out", str(tmp_path / "run")]) == 0
+    named = [name for name in parts["test"] if seen.isdisjoint(targets(name))]
+    wanted = f"training has seen no target of {len(named)} of {len(parts['test'])} conditions ({', '.join(named)}): "
+    assert named and wanted in capsys.readouterr().err
+    asked = [f"{unseen[1]}+{unseen[0]}", sorted(seen)[0], f"{sorted(seen)[0]}+{unseen[0]}"]
+    assert main(["predict", str(tmp_path / "run"), *(flag for name in asked for flag in ("--condition", name))]) == 0
+    assert f"no target of 1 of 3 conditions ({'+'.join(sorted(unseen[:2]))}): " in capsys.readouterr().err
 
 
 def test_what_is_known_of_genes_speaks_for_unseen_ones(source: Source, tmp_path: Path) -> None:

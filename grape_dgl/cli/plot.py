@@ -52,6 +52,7 @@ def command(
 
     from grape_dgl.evaluation.predictions import Predictions
     from grape_dgl.plots import change_figure, network_figure, save_figure, training_figure
+    from grape_dgl.run import read_json
 
     if not (run / "log.csv").is_file():
         raise ModelError(f"'{run}' is no run folder of grape-dgl train: it has no log.csv")
@@ -62,7 +63,9 @@ def command(
     names = [parse_condition(text, set(symbols)) for text in conditions] or list(predictions.conditions)
     linked = _linked(edges, names)[: None if conditions else 1]
     figures = {f"change-{name}": change_figure(predictions, name) for name in names}
-    figures |= {f"network-{gene}": network_figure(edges, gene) for gene in genes or linked}
+    report = read_json(run / "metrics.json", run) if (run / "metrics.json").is_file() else {}
+    silent = all(report.get("training", {}).get("silent", [False]))
+    figures |= {f"network-{gene}": network_figure(edges, gene, silent=silent) for gene in genes or linked}
     figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace('/', '_')}.{ending}" for name in figures}

@@ -70,7 +70,6 @@ def command(
     if not wanted and not all_single:
         raise click.UsageError("Nothing to predict: give --condition, --from-file or --all-single.")
 
-    from grape_dgl.data.conditions import targets
     from grape_dgl.run import Run, read_json, warn_of_sameness
 
     loaded = Run.load(run, engine=engine, device=device)
@@ -81,18 +80,13 @@ def command(
     known = (load_annotation(**options), feature_cache(options["cache"]))
     if (run / "metrics.json").is_file():
         warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
-    if loaded.response is not None and not loaded.response.knowledge:
-        seen = {str(loaded.genes.symbol[gene]) for gene in loaded.response.targets}
-        if unseen := sum(seen.isdisjoint(targets(name) or seen) for name in wanted):
-            log.info(
-                "training has seen no target of %d of %d conditions: the response knows the change common to all%s",
-                unseen, len(wanted), " and the targets' own expression" if loaded.response.own.any() else "",
-            )  # fmt: skip
     if all_single and out is not None and not as_json:
         names = loaded.predict_to(out, wanted, *known)
+        loaded.tell_of_unseen(names)
         click.echo(f"{len(names)} conditions x {loaded.genes.measured} genes: {out}")
         return
     predictions = loaded.predict(wanted, *known)
+    loaded.tell_of_unseen(predictions.conditions)
     if out is not None:
         predictions.write(out)
         log.info("all %d genes are in '%s'", len(predictions.genes), out)

@@ -14,7 +14,7 @@ from grape_dgl.data.gtf import GeneModel, primary_first
 from grape_dgl.data.progress import bar
 from grape_dgl.data.regions import Region, check_promoter, promoter_span, region_note
 from grape_dgl.data.text_files import GZIP
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 from grape_dgl.writing import write_beside
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class GenomeSequences:
             elif sequence := self._sequence(model):
                 records.append(Record(ensembl=model.ensembl, symbol=model.symbol, sequence=sequence))
         if outside:
-            names = ", ".join(outside[:5]) + (", ..." if len(outside) > 5 else "")
+            names = some(outside)
             count = f"{len(outside)} of {len(models)} genes do not lie in '{self._fasta}'"
             if len(outside) == len(models):
                 raise DataError(

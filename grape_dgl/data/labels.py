@@ -14,7 +14,7 @@ import pandas as pd
 
 from grape_dgl.data import columns
 from grape_dgl.data.conditions import CONTROL, ConditionParser, detect_parser, guide_stem, is_control_name
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 
 log = logging.getLogger("grape_dgl")
 
@@ -113,7 +113,7 @@ def _say(
     divided = f"targets divided by '{parser.delimiter}'" if parser.delimiter else "one target per label"
     log.info(
         "conditions: obs column '%s', %s; control labels: %s; %d labels give %d conditions",
-        key, divided, ", ".join(controls[:5]) + (", ..." if len(controls) > 5 else ""), len(by_label),
+        key, divided, some(controls), len(by_label),
         len(set(by_label.values()) - {CONTROL}),
     )  # fmt: skip
     guides = [(label, name) for label, name in by_label.items() if guide_stem(label) == name]

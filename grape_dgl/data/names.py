@@ -15,7 +15,7 @@ import pandas as pd
 from grape_dgl.data import columns
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.annotation_files import without_version
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 
 log = logging.getLogger("grape_dgl")
 
@@ -77,7 +77,7 @@ def name_genes(var: pd.DataFrame, annotation: Annotation) -> GeneNames:
     if duplicates:
         log.info(
             "%d gene symbols stand more than once (%s): the first gene keeps the symbol, %d others are told apart by "
-            "Ensembl id and %d by a suffix", len(duplicates), _some(duplicates), by_ensembl, suffixed,
+            "Ensembl id and %d by a suffix", len(duplicates), some(duplicates, 3), by_ensembl, suffixed,
         )  # fmt: skip
     aliases: dict[str, str] = {}
     for names in (unique, index, ensembl):
@@ -152,7 +152,7 @@ def check_orientation(obs: pd.DataFrame, var: pd.DataFrame) -> None:
         or labelled
     ):
         raise DataError(
-            f"cells and genes look swapped: rows are named {_some(rows)} and columns {_some(genes)}; "
+            f"cells and genes look swapped: rows are named {some(rows, 3)} and columns {some(genes, 3)}; "
             "expected cells in rows and genes in columns (adata.T swaps them)"
         )
 
@@ -181,7 +181,3 @@ def _unique(symbols: Sequence[str], ensembl: Sequence[str]) -> tuple[list[str], 
         taken.add(name)
         unique.append(name)
     return unique, by_ensembl, suffixed
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -31,7 +31,7 @@ from grape_dgl.data.names import (
 )
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.stored_de import stored_rankings
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 
 log = logging.getLogger("grape_dgl")
 
@@ -244,7 +244,7 @@ def _unmatched(condition: np.ndarray, batch: np.ndarray) -> list[str]:
     if found:
         log.warning(
             "%d conditions have cells in batches without controls (%s): batch differences stay in their changes",
-            len(found), ", ".join(found[:5]) + (", ..." if len(found) > 5 else ""),
+            len(found), some(found),
         )  # fmt: skip
     return found
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from grape_dgl.data.text_files import as_text, reading, separator
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 
 CHUNK = 1_000_000
 """Rows in memory at once."""
@@ -61,8 +61,7 @@ class TextTable:
 
     def lacks(self, expected: str) -> DataError:
         """The error of a table without the columns that are ``expected``."""
-        there = ", ".join(self.header[:12]) + (", ..." if len(self.header) > 12 else "")
-        return DataError(f"{self.what} '{self.path}' has the columns {there}; expected {expected}")
+        return DataError(f"{self.what} '{self.path}' has the columns {some(self.header, 12)}; expected {expected}")
 
     def read(self, kinds: Mapping[int, Any], **more: Any) -> pd.DataFrame:
         """The rows below the header, columns named by position; ``kinds`` are dtypes, others are found out."""

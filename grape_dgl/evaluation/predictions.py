@@ -28,7 +28,7 @@ import scipy.sparse as sp
 from grape_dgl.data.conditions import CONTROL, parse_condition
 from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.screen import ControlHalves, Screen
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 from grape_dgl.writing import write_beside
 
 log = logging.getLogger("grape_dgl")
@@ -187,7 +187,7 @@ class Predictions:
         column = {gene: i for i, gene in enumerate(self.genes)}
         if missing := [gene for gene in symbols if gene not in column]:
             raise DataError(
-                f"the predictions lack {len(missing)} of the {len(symbols)} measured genes: {_some(missing)}; "
+                f"the predictions lack {len(missing)} of the {len(symbols)} measured genes: {some(missing)}; "
                 "read the data with the flags of the training run, such as --hvg"
             )
         if len(column) > len(symbols):
@@ -197,13 +197,13 @@ class Predictions:
         rows = [i for i, name in enumerate(names) if name in screen.conditions]
         if not rows:
             raise DataError(
-                f"none of the {len(names)} predicted conditions has cells in the data: {_some(names)}; "
-                f"the data has {_some(screen.conditions)}"
+                f"none of the {len(names)} predicted conditions has cells in the data: {some(names)}; "
+                f"the data has {some(screen.conditions)}"
             )
         found = tuple(names[i] for i in rows)
         if len(set(found)) < len(found):
             twice = sorted({name for name in found if found.count(name) > 1})
-            raise DataError(f"the predictions name a condition twice: {_some(twice)}; expected one row per condition")
+            raise DataError(f"the predictions name a condition twice: {some(twice)}; expected one row per condition")
         if without := sorted(set(names) - set(found) - {CONTROL}):
             log.warning(
                 "%d predicted conditions have no cells and are not scored: %s", len(without), ", ".join(without)
@@ -245,10 +245,6 @@ def spelled(condition: str, screen: Screen) -> str:
         return parse_condition(condition, list(screen.genes.symbol))
     except DataError:
         return condition
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _dense(matrix: Any) -> np.ndarray:

@@ -24,11 +24,8 @@ from grape_dgl.data.conditions import CONTROL
 from grape_dgl.data.h5ad import open_h5ad
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 from grape_dgl.evaluation.predictions import Predictions
-
-SHOWN = 5
-"""Names in a message."""
 
 
 def peer_screen(screen: Screen, split: Split, control: ControlHalves) -> ad.AnnData:
@@ -77,7 +74,7 @@ def read_change(
     _none_missing("genes", list(predictions.genes), list(genes))
     _none_missing("conditions", predictions.conditions, conditions)
     if strange := sorted(set(predictions.genes) - set(genes)):
-        raise DataError(f"'{path.name}' holds {len(strange)} genes that the screen has not: {_some(strange)}")
+        raise DataError(f"'{path.name}' holds {len(strange)} genes that the screen has not: {some(strange)}")
     column = {gene: at for at, gene in enumerate(predictions.genes)}
     change = predictions.expected[:, [column[gene] for gene in genes]] - screen.control_mean(control.model)
     row = {name: at for at, name in enumerate(predictions.conditions)}
@@ -91,8 +88,4 @@ def read_change(
 def _none_missing(what: str, found: Collection[str], wanted: Collection[str]) -> None:
     if missing := sorted(set(wanted) - set(found)):
         close = did_you_mean(missing[0], set(found) - set(wanted))
-        raise DataError(f"{len(missing)} of {len(wanted)} {what} are not predicted: {_some(missing)}{close}")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+        raise DataError(f"{len(missing)} of {len(wanted)} {what} are not predicted: {some(missing)}{close}")

@@ -3,7 +3,8 @@
 The change of condition c over the genes is ``common + sum of effects of its targets``, a ridge regression on which
 targets a condition has. Before it, the change of a target's own expression is set apart: one fold change for all
 targets, below 1 where a screen knocks down or out and above where it activates, which holds for unseen targets too.
-Three shrinkages make the rest hold on screens of some tens of conditions; none is tuned on any:
+Three shrinkages make the rest hold on screens of some tens of conditions; a run tunes none of them (where their numbers
+come from: docs/accuracy.md):
 
 * *Noise of the control mean.* It stands in every observed change, so what the median condition changes of a gene is
   partly this noise, and the median is taken out by the share that noise can explain, ``control_noise`` at most: the
