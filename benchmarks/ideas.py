@@ -99,8 +99,14 @@ def response(
     together: float = 1.0,
     coupled: bool = False,
     per_target: bool = False,
+    by_cells: bool = False,
+    rank: int | None = None,
 ) -> np.ndarray:
-    """The response with one thing changed; a penalty of None is chosen by leave-one-out."""
+    """The response with one thing changed; a penalty of None is chosen by leave-one-out.
+
+    ``by_cells``: a condition counts by its number of cells. ``rank``: effects lie along so many directions of genes,
+    singular vectors of what training conditions show beside their mean.
+    """
     conditions, trained = [*view.evidence.targets, *view.asked], len(view.evidence)
     alone = own(view.evidence)
     apart = np.zeros((len(conditions), len(alone)))
@@ -132,8 +138,11 @@ def response(
             return float(np.square(inverse @ left / np.diag(inverse)[:, None]).sum())
 
         penalty = min((0.01, 0.03, 0.05, 0.1, 0.3, 1.0), key=lost)
-    weights = np.linalg.solve(within + penalty * np.eye(trained), left)
-    return always[trained:] + apart[trained:] + alike[trained:, :trained] @ weights
+    noise_of = 1 / view.evidence.cells if by_cells else np.ones(trained)
+    weights = np.linalg.solve(within + penalty * np.diag(noise_of / noise_of.mean()), left)
+    along = np.linalg.svd(left, full_matrices=False)[2][:rank]
+    effects = alike[trained:, :trained] @ weights
+    return always[trained:] + apart[trained:] + (effects @ along.T @ along if rank else effects)
 
 
 def expression(view: View) -> np.ndarray:
@@ -184,6 +193,9 @@ IDEAS: dict[str, Callable[[View], np.ndarray]] = {
     "common change: trimmed mean": partial(response, common=trimmed),
     "common change: one for each target": partial(response, per_target=True),
     "effects in combinations: .8 of those alone": partial(response, together=0.8),
+    "effects along 3 directions of genes": partial(response, rank=3),
+    "effects along 10 directions of genes": partial(response, rank=10),
+    "conditions weighted by cells": partial(response, by_cells=True),
     "penalty by leave-one-out": partial(response, penalty=None),
     "knowledge, always: text": partial(response, kernels=["text"]),
     "knowledge, always: DNA": partial(response, kernels=["seq"]),
