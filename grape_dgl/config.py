@@ -12,27 +12,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import tomllib
-import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 import tomli_w
 
 from grape_dgl.errors import ConfigError, did_you_mean
+from grape_dgl.settings import check, convert, read_toml
 
 Ablation = Literal["none", "only_seq", "only_text", "only_fusion", "no_gsl", "no_biotype"]
 EngineName = Literal["auto", "dgl", "torch"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 SplitKind = Literal["single", "condition", "gene", "simulation", "custom"]
-Settings = TypeVar("Settings")
-
-
-def _check(condition: bool, setting: str, value: object, expected: str) -> None:
-    if not condition:
-        raise ConfigError(f"setting '{setting}' is {value!r}; expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,8 @@ class SplitConfig:
     """Share of the training part that is cut off for validation, by the same rule as the test part."""
 
     def __post_init__(self) -> None:
-        _check(0 < self.train < 1, "split.train", self.train, "a share between 0 and 1")
-        _check(0 <= self.validation < 1, "split.validation", self.validation, "a share from 0 to below 1")
+        check(0 < self.train < 1, "split.train", self.train, "a share between 0 and 1")
+        check(0 <= self.validation < 1, "split.validation", self.validation, "a share from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -76,16 +69,16 @@ class FeatureConfig:
     name (40 hex digits), or the sha256 of a folder (64). Empty: no such code runs."""
 
     def __post_init__(self) -> None:
-        _check(1 <= self.kmer <= 8, "features.kmer", self.kmer, "a whole number from 1 to 8")
-        _check(self.window >= 0, "features.window", self.window, "0 or more bases")
+        check(1 <= self.kmer <= 8, "features.kmer", self.kmer, "a whole number from 1 to 8")
+        check(self.window >= 0, "features.window", self.window, "0 or more bases")
         most = self.window or math.inf
-        _check(0 <= self.stride <= most, "features.stride", self.stride, "0 to features.window: no base is left out")
+        check(0 <= self.stride <= most, "features.stride", self.stride, "0 to features.window: no base is left out")
         if self.remote_code:
             expected = "a commit (40 hex digits), the sha256 of a folder (64), or an empty string"
             fits = re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", self.remote_code) is not None
-            _check(fits, "features.remote_code", self.remote_code, expected)
+            check(fits, "features.remote_code", self.remote_code, expected)
             own = self.text_model != "minilm" or not self.packaged_dna
-            _check(own, "features.remote_code", self.remote_code, "an empty string: packaged models bring no code")
+            check(own, "features.remote_code", self.remote_code, "an empty string: packaged models bring no code")
 
     @property
     def packaged_dna(self) -> bool:
@@ -104,9 +97,9 @@ class AlignmentConfig:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        _check(self.epochs >= 0, "alignment.epochs", self.epochs, "0 or more")
-        _check(self.batch >= 2, "alignment.batch", self.batch, "2 or more")
-        _check(self.temperature > 0, "alignment.temperature", self.temperature, "a number above 0")
+        check(self.epochs >= 0, "alignment.epochs", self.epochs, "0 or more")
+        check(self.batch >= 2, "alignment.batch", self.batch, "2 or more")
+        check(self.temperature > 0, "alignment.temperature", self.temperature, "a number above 0")
 
 
 @dataclass(frozen=True)
@@ -129,10 +122,10 @@ class StructureConfig:
     """Weight lambda of Eq. 10."""
 
     def __post_init__(self) -> None:
-        _check(self.heads >= 1, "structure.heads", self.heads, "1 or more")
-        _check(self.hops >= 1, "structure.hops", self.hops, "1 or more")
-        _check(self.min_neighbours >= 0, "structure.min_neighbours", self.min_neighbours, "0 or more")
-        _check(self.regulariser >= 0, "structure.regulariser", self.regulariser, "0 or more")
+        check(self.heads >= 1, "structure.heads", self.heads, "1 or more")
+        check(self.hops >= 1, "structure.hops", self.hops, "1 or more")
+        check(self.min_neighbours >= 0, "structure.min_neighbours", self.min_neighbours, "0 or more")
+        check(self.regulariser >= 0, "structure.regulariser", self.regulariser, "0 or more")
         self.degree  # noqa: B018  both properties validate
         self.epsilon  # noqa: B018
 
@@ -145,7 +138,7 @@ class StructureConfig:
             value = float(self.sparsity.removeprefix("degree:"))
         except ValueError:
             value = -1.0
-        _check(value > 0, "structure.sparsity", self.sparsity, "'degree:D' with D above 0, or a threshold >= 0.01")
+        check(value > 0, "structure.sparsity", self.sparsity, "'degree:D' with D above 0, or a threshold >= 0.01")
         return value
 
     @property
@@ -157,7 +150,7 @@ class StructureConfig:
             value = float(self.sparsity)
         except ValueError:
             value = -1.0
-        _check(0.01 <= value <= 1, "structure.sparsity", self.sparsity, "'degree:D' or a threshold from 0.01 to 1")
+        check(0.01 <= value <= 1, "structure.sparsity", self.sparsity, "'degree:D' or a threshold from 0.01 to 1")
         return value
 
 
@@ -181,8 +174,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "layers", "heads", "width"):
-            _check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
-        _check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share from 0 to below 1")
+            check(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "1 or more")
+        check(0 <= self.dropout < 1, "model.dropout", self.dropout, "a share from 0 to below 1")
 
     @property
     def only(self) -> str | None:
@@ -214,11 +207,11 @@ class ResponseConfig:
     of left-out conditions by knowledge of genes, of validation conditions by the network, which is silent else."""
 
     def __post_init__(self) -> None:
-        _check(0 < self.penalty < math.inf, "response.penalty", self.penalty, "a number above 0")
-        _check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
-        _check(0 <= self.gene_noise < math.inf, "response.gene_noise", self.gene_noise, "0 or more")
-        _check(0 <= self.knowledge < 1, "response.knowledge", self.knowledge, "a share from 0 to below 1")
-        _check(self.gate >= 0, "response.gate", self.gate, "0 or more")
+        check(0 < self.penalty < math.inf, "response.penalty", self.penalty, "a number above 0")
+        check(0 <= self.control_noise <= 1, "response.control_noise", self.control_noise, "a share from 0 to 1")
+        check(0 <= self.gene_noise < math.inf, "response.gene_noise", self.gene_noise, "0 or more")
+        check(0 <= self.knowledge < 1, "response.knowledge", self.knowledge, "a share from 0 to below 1")
+        check(self.gate >= 0, "response.gate", self.gate, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -246,10 +239,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "cells_per_step", "least_steps", "ensemble"):
-            _check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
+            check(getattr(self, name) >= 1, f"training.{name}", getattr(self, name), "1 or more")
         for name in ("lr", "huber_delta"):
-            _check(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "a number above 0")
-        _check(self.patience >= 0, "training.patience", self.patience, "0 or more")
+            check(getattr(self, name) > 0, f"training.{name}", getattr(self, name), "a number above 0")
+        check(self.patience >= 0, "training.patience", self.patience, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -265,19 +258,19 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        _check(
+        check(
             self.model.hidden % self.structure.heads == 0,
             "structure.heads",
             self.structure.heads,
             f"a divisor of model.hidden = {self.model.hidden}",
         )
-        _check(
+        check(
             self.response.kind == "none" or self.training.readout == "ridge",
             "training.readout",
             self.training.readout,
             "'ridge' with response.kind = 'additive', which decides by it whether the network speaks",
         )
-        _check(
+        check(
             not (self.model.ablation == "no_gsl" and self.structure.min_neighbours),
             "structure.min_neighbours",
             self.structure.min_neighbours,
@@ -334,7 +327,7 @@ class Config:
             for name in values:
                 if name not in hints:
                     raise ConfigError(f"unknown setting '{section}.{name}'{did_you_mean(name, hints)}")
-            built[section] = kind(**{n: _convert(hints[n], v, f"{section}.{n}") for n, v in values.items()})
+            built[section] = kind(**{n: convert(hints[n], v, f"{section}.{n}") for n, v in values.items()})
         return cls(**built)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -356,48 +349,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def settings_of(kind: type[Settings], items: Iterable[str]) -> Settings:
-    """``kind``, a dataclass of settings, with what ``items`` (``"lr=0.01"``) say; ConfigError as of ``Config``."""
-    every = get_type_hints(kind)
-    hints = {one.name: every[one.name] for one in dataclasses.fields(cast(Any, kind))}
-    given: dict[str, Any] = {}
-    for item in items:
-        name, _, value = item.partition("=")
-        if name not in hints or not value:
-            raise ConfigError(
-                f"setting '{item}' is not understood{did_you_mean(name, hints)}; expected NAME=VALUE, NAME one of "
-                + ", ".join(hints)
-            )
-        given[name] = _convert(hints[name], value, name)
-    return kind(**given)
-
-
 def _merge(tree: dict[str, dict[str, Any]], more: Mapping[str, Mapping[str, Any]]) -> None:
     for section, values in more.items():
         if not isinstance(values, Mapping):
             raise ConfigError(f"'{section}' is {values!r}; expected a section such as [{section}]")
         tree.setdefault(section, {}).update(values)
-
-
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The TOML file ``path``; ConfigError, which says ``what`` it should be, where it is none."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the {what} '{path}': {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the {what} '{path}' is not TOML: {error}") from error
-
-
-def _convert(hint: Any, value: Any, setting: str) -> Any:
-    """``value`` as the field's type; text from ``--set`` is parsed, a wrong type is a ConfigError."""
-    if get_origin(hint) is Literal:
-        _check(value in get_args(hint), setting, value, "one of " + ", ".join(map(str, get_args(hint))))
-        return value
-    wanted: type = typing.cast(type, hint)
-    if isinstance(value, bool) or (isinstance(value, float) and wanted is int and not value.is_integer()):
-        raise ConfigError(f"setting '{setting}' is {value!r}; expected {wanted.__name__}")
-    try:
-        return wanted(value)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"setting '{setting}' is {value!r}; expected {wanted.__name__}") from error

@@ -23,7 +23,7 @@ from grape_dgl.baselines.mean import MeanBaseline
 from grape_dgl.baselines.neighbours import NeighboursBaseline
 from grape_dgl.baselines.protocol import Model
 from grape_dgl.baselines.response import Knowledge, ResponseBaseline
-from grape_dgl.config import Config, FeatureConfig, settings_of
+from grape_dgl.config import Config, FeatureConfig
 from grape_dgl.data.annotation import Annotation
 from grape_dgl.data.catalog import resolve
 from grape_dgl.data.read import read_screen
@@ -37,6 +37,7 @@ from grape_dgl.graph.hetero import Prior
 from grape_dgl.graph.prior_spec import read_prior
 from grape_dgl.pipeline import joined, train
 from grape_dgl.run import gene_inputs
+from grape_dgl.settings import settings_of
 from grape_dgl.suite.peers import Peer, PeerModel
 from grape_dgl.suite.spec import DataSpec, ModelSpec
 from grape_dgl.training.knowledge import Kernel, knowledge, linear_kernel

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from grape_dgl.baselines.protocol import Model
-from grape_dgl.config import read_toml
 from grape_dgl.data.catalog import default_cache
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.errors import ConfigError, DataError, ModelError, did_you_mean
+from grape_dgl.settings import read_toml
 from grape_dgl.suite.peer_environment import (
     base_python,
     clean_environment,

@@ -17,10 +17,11 @@ from typing import Any, get_args
 
 from pooch import file_hash
 
-from grape_dgl.config import SplitKind, read_toml
+from grape_dgl.config import SplitKind
 from grape_dgl.data.catalog import CATALOG, resolve
 from grape_dgl.errors import ConfigError, DataError, DownloadError, did_you_mean
 from grape_dgl.evaluation.catalogue import CELL_SCORES, check_names
+from grape_dgl.settings import read_toml
 
 log = logging.getLogger("grape_dgl")
 

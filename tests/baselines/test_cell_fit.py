@@ -11,8 +11,8 @@ from evaluation.screens import simulated
 from torch import Tensor, nn
 
 from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, fit_cells
-from grape_dgl.config import settings_of
 from grape_dgl.errors import ConfigError, ModelError
+from grape_dgl.settings import settings_of
 
 
 class Walker(CellLoss):

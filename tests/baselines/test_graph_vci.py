@@ -21,11 +21,11 @@ from grape_dgl.baselines.graph_vci import (
     normals,
 )
 from grape_dgl.baselines.protocol import CellModel
-from grape_dgl.config import settings_of
 from grape_dgl.data.splits import Split
 from grape_dgl.engine import Engine
 from grape_dgl.errors import ConfigError
 from grape_dgl.graph.hetero import Pairs, Prior
+from grape_dgl.settings import settings_of
 
 SMALL = GraphVciSettings(latent=4, hidden=8, width=6, layers=1, epochs=3, batch=64)
 SPLIT = Split(("G00", "G00+G02"), ("G01",), ("G03",), "custom", 0)

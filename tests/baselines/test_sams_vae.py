@@ -18,12 +18,12 @@ from baselines.planted_cells import SAMS, recovered
 from grape_dgl.baselines.protocol import CellModel
 from grape_dgl.baselines.sams_vae import SamsVae, SamsVaeBaseline, SamsVaeSettings
 from grape_dgl.baselines.variational import LEAST
-from grape_dgl.config import settings_of
 from grape_dgl.data.expression import normalise
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.screen import Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.errors import ConfigError, DataError
+from grape_dgl.settings import settings_of
 
 SMALL = SamsVaeSettings(latent=3, hidden=8, epochs=3, batch=64, draws=50)
 SPLIT = Split(("G00", "G00+G02"), ("G01",), ("G03",), "custom", 0)
