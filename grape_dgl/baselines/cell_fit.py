@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, cast
@@ -187,5 +187,21 @@ class TrainedCells:
 
     @property
     def treatments(self) -> list[int]:
-        """Nodes that are a target of any training condition."""
+        """Nodes that are a target of any training condition, ascending."""
         return np.flatnonzero(self.targets.any(axis=0)).tolist()
+
+
+def drawn_targets(
+    targets: Sequence[int], known: Collection[int], trained: Sequence[int], number: int
+) -> Int[np.ndarray, "number targets"]:
+    """Node ids of a condition for each of ``number`` cells; for a target that is not ``known`` stands a trained one.
+
+    Nothing tells it from those, so each of them, but for the condition's own, stands for it equally often: its effect
+    is the mean of theirs. The draws are those of any other such target.
+    """
+    random = np.random.default_rng(0)
+    others = np.array([node for node in trained if node not in targets] or trained)
+    columns = [
+        np.full(number, node) if node in known else random.permutation(np.resize(others, number)) for node in targets
+    ]
+    return np.array(columns, dtype=np.int64).reshape(len(targets), number).T

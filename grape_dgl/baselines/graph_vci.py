@@ -19,11 +19,11 @@ A condition is predicted from cells of the control: their mean outcome (3) under
 
 Differs: T is the sum of the rows of G of a condition's targets, so that a gene which no training cell has as a target
 is known by its place in the graph (``treatment = "graph"``); one without neighbours there, and with ``one_hot``, as
-released, any such gene, is given the mean of the trained ones. (5) draws one sample of a cell. The encoder of its last
-term is the one that is trained. Log densities are means over genes and features, so that the weights do not depend on
-their numbers. The estimator of the marginal effect needs cells that did receive the treatment, which a test condition
-has none of. Written from the published description and the settings of the released program; where both are silent,
-ours.
+released, any such gene, is in each cell one of the trained ones, all equally often: their mean effect. (5) draws one
+sample of a cell. The encoder of its last term is the one that is trained. Log densities are means over genes and
+features, so that the weights do not depend on their numbers. The estimator of the marginal effect needs cells that did
+receive the treatment, which a test condition has none of. Written from the published description and the settings of
+the released program; where both are silent, ours.
 """
 
 from __future__ import annotations
@@ -41,7 +41,14 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 
 from grape_dgl import engine
-from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, centre_and_deviation, fit_cells
+from grape_dgl.baselines.cell_fit import (
+    CellLoss,
+    FitSettings,
+    TrainedCells,
+    centre_and_deviation,
+    drawn_targets,
+    fit_cells,
+)
 from grape_dgl.baselines.protocol import Model, cells_of
 from grape_dgl.baselines.variational import mlp, positive
 from grape_dgl.data.conditions import CONTROL
@@ -145,21 +152,20 @@ class GraphVci(CellLoss):
         self.decoder = mlp(s.latent + s.width, s.hidden, s.layers, 2 * s.width)
         self.scale_by(cells.expression)
         self._treated = torch.from_numpy(np.float32(cells.treated))
-        self._trained = self._treated.any(dim=0)
-        self._known = self._trained | ~self.graph.alone if s.treatment == "graph" else self._trained
+        known = self._treated.any(dim=0)
+        self.known = torch.where(known | ~self.graph.alone if s.treatment == "graph" else known)[0].tolist()
+        """Targets with a row of their own, that of an edge or of training"""
         self._normals = normals(cells)
 
     def treatments(
         self, treated: Float[Tensor, "treatments nodes"], genes: Float[Tensor, "nodes width"]
     ) -> Float[Tensor, "treatments width"]:
         """T of each: the sum over its targets."""
-        rows = genes if self.settings.treatment == "graph" else self.one_hot
-        unknown = treated[:, ~self._known].sum(dim=1, keepdim=True)
-        return treated[:, self._known] @ rows[self._known] + unknown * rows[self._trained].mean(dim=0)
+        return treated @ self.rows(genes)
 
-    def knows(self, node: int) -> bool:
-        """Whether a target has a row of its own, that of an edge or of training."""
-        return bool(self._known[node])
+    def rows(self, genes: Float[Tensor, "nodes width"]) -> Float[Tensor, "nodes width"]:
+        """What a target adds to T."""
+        return genes if self.settings.treatment == "graph" else self.one_hot
 
     def encode(
         self,
@@ -291,14 +297,13 @@ class GraphVciBaseline(Model):
         self, latent: Float[Tensor, "cells latent"], condition: str, genes: Float[Tensor, "nodes width"]
     ) -> Normal:
         """(3) under the treatment of a condition."""
-        nodes = self._screen.targets(condition)
-        treated = torch.zeros(1, len(genes))
-        treated[0, nodes] = 1
+        trained, targets, known = self._treatments, self._screen.targets(condition).tolist(), self.model.known
         said = []
-        for node in nodes.tolist():
-            if node not in self._treatments:
-                how = "by the graph" if self.model.knows(node) else "as the mean of the trained targets"
-                said.append(f"{self._screen.genes.symbol[node]} is not trained: known {how}")
+        for node in targets:
+            if node not in trained:
+                how = "known by the graph" if node in known else f"mean effect of the {len(trained)} trained targets"
+                said.append(f"not trained: {self._screen.genes.symbol[node]}; {how}")
         if said:
             self.notes[condition] = "; ".join(said)
-        return self.model.decode(latent, self.model.treatments(treated, genes).expand(len(latent), -1), genes)
+        nodes = drawn_targets(targets, known, trained, len(latent))
+        return self.model.decode(latent, self.model.rows(genes)[nodes].sum(dim=1), genes)

@@ -19,13 +19,13 @@ global terms count by the batch's share of the cells.
 A condition is predicted as the average treatment effect: the mean of (4) with its shift less that without, over samples
 of (2), at the mean shift by q, for all conditions the same samples (of counts, each condition draws its own).
 
-Differs: a target that no training cell has is not in the model. It is given the mean shift of all that are, so the
-model cannot tell unseen targets apart. Treatments are the targets of conditions, so that combinations add. In the
-correlated ``q(z_i^b)`` the shift is subtracted from the mean as well. Training starts with all masks on; then the
-latent space is turned until effects are sparse (:mod:`~grape_dgl.baselines.sparse_axes`), which changes no decoded
-mean, and the masks are learned from there (``turn``): without, gradients do not find the axes. Training ends by (5) on
-a tenth of the cells, not after a fixed number of steps; the number of cells in (5), and the scale of each gene, are of
-all of them.
+Differs: a target that no training cell has is not in the model. Each sample of (2) is given the shift of one that is,
+all equally often: the mean effect, so the model cannot tell unseen targets apart. Treatments are the targets of
+conditions, so that combinations add. In the correlated ``q(z_i^b)`` the shift is subtracted from the mean as well.
+Training starts with all masks on; then the latent space is turned until effects are sparse
+(:mod:`~grape_dgl.baselines.sparse_axes`), which changes no decoded mean, and the masks are learned from there
+(``turn``): without, gradients do not find the axes. Training ends by (5) on a tenth of the cells, not after a fixed
+number of steps; the number of cells in (5), and the scale of each gene, are of all of them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, Fitted, TrainedCells, fit_cells
+from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, Fitted, TrainedCells, drawn_targets, fit_cells
 from grape_dgl.baselines.counts import raw_counts
 from grape_dgl.baselines.protocol import Model, cells_of
 from grape_dgl.baselines.sparse_axes import sparse_rotation
@@ -261,7 +261,7 @@ class SamsVaeBaseline(Model):
         random = torch.Generator().manual_seed(self._seed)
         basal = torch.randn(self._settings.draws, self._settings.latent, generator=random)
         without = self._expected(basal)
-        return np.stack([self._expected(basal + self._shift(name)) - without for name in conditions])
+        return np.stack([self._expected(basal + self._shifts(name, len(basal))) - without for name in conditions])
 
     def predict_cells(self, conditions: Sequence[str], number: int) -> ad.AnnData:
         """``number`` sampled cells of each condition: ``X`` log1p of normalised counts, ``obs["condition"]``."""
@@ -269,16 +269,17 @@ class SamsVaeBaseline(Model):
         parts = []
         for name in conditions:
             basal = torch.randn(number, self._settings.latent, generator=random)
-            parts.append(self._sample(basal + self._shift(name), random))
+            parts.append(self._sample(basal + self._shifts(name, number), random))
         return cells_of(self._screen, conditions, parts)
 
-    def _shift(self, condition: str) -> Float[Tensor, " latent"]:
-        place = {node: row for row, node in enumerate(self._treatments)}
-        shifts = self.model.shifts()
-        targets = self._screen.targets(condition).tolist()
-        if unseen := [self._screen.genes.symbol[node] for node in targets if node not in place]:
-            self.notes[condition] = f"not trained: {', '.join(unseen)}; mean shift of the {len(place)} trained targets"
-        return sum((shifts[place[t]] if t in place else shifts.mean(dim=0) for t in targets), torch.zeros(()))
+    def _shifts(self, condition: str, draws: int) -> Float[Tensor, "draws latent"]:
+        trained, targets = self._treatments, self._screen.targets(condition).tolist()
+        if unseen := [self._screen.genes.symbol[node] for node in targets if node not in trained]:
+            self.notes[condition] = (
+                f"not trained: {', '.join(unseen)}; mean effect of the {len(trained)} trained targets"
+            )
+        rows = np.searchsorted(trained, drawn_targets(targets, trained, trained, draws))
+        return self.model.shifts()[rows].sum(dim=1)
 
     @torch.no_grad()
     def _expected(self, latent: Float[Tensor, "draws latent"]) -> Float[np.ndarray, " genes"]:

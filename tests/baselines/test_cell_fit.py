@@ -10,7 +10,7 @@ import torch
 from evaluation.screens import simulated
 from torch import Tensor, nn
 
-from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, fit_cells
+from grape_dgl.baselines.cell_fit import CellLoss, FitSettings, TrainedCells, drawn_targets, fit_cells
 from grape_dgl.errors import ConfigError, ModelError
 from grape_dgl.settings import settings_of
 
@@ -79,6 +79,20 @@ def test_only_cells_that_may_be_seen_are_trained_on() -> None:
     assert seen.treatments == [0, 1, 2]
     np.testing.assert_array_equal(seen.targets[:, :4], [[0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 0, 0]])
     assert np.bincount(seen.condition).tolist() == [len(control.model), 40, 40]
+
+
+def test_a_target_that_is_not_trained_is_each_of_the_trained_ones_equally_often() -> None:
+    trained = [2, 5, 7, 11]
+    found = drawn_targets([5, 30, 40], trained, trained, 300)
+    assert found.shape == (300, 3) and (found[:, 0] == 5).all()
+    for column in (1, 2):
+        assert np.unique(found[:, column], return_counts=True)[1].tolist() == [100, 100, 100]
+        assert set(found[:, column]) == {2, 7, 11}  # not what the condition has already
+    pairs = np.unique(found[:, 1:], axis=0, return_counts=True)[1]
+    assert len(pairs) == 9 and pairs.min() > 15  # independent of each other
+    np.testing.assert_array_equal(found, drawn_targets([5, 99, 31], trained, trained, 300))
+    np.testing.assert_array_equal(drawn_targets([2, 99], {2, 99}, trained, 3), [[2, 99]] * 3)
+    assert drawn_targets([], trained, trained, 3).shape == (3, 0)
 
 
 @pytest.mark.parametrize(

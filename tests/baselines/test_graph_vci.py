@@ -167,15 +167,15 @@ def test_the_same_seed_gives_the_same_numbers_and_any_target_has_a_prediction() 
     assert np.isfinite(first).all() and first.shape == (3, 60)
 
 
-def test_unseen_targets_are_known_by_the_graph_or_as_the_mean_of_the_trained() -> None:
+def test_unseen_targets_are_known_by_the_graph_or_have_the_mean_effect_of_the_trained() -> None:
     by_graph, one_hot = fitted(), fitted(dataclasses.replace(SMALL, treatment="one_hot"))
     graphs = dict(zip(["G03", "G70", "G04", "G05"], by_graph.predict(["G03", "G70", "G04", "G05"]), strict=True))
     assert not np.allclose(graphs["G03"], graphs["G70"]) and not np.allclose(graphs["G03"], graphs["G04"])
     np.testing.assert_allclose(graphs["G04"], graphs["G05"], atol=1e-6)  # neither has a neighbour
     np.testing.assert_allclose(*one_hot.predict(["G03", "G70"]), atol=1e-6)
-    assert by_graph.notes["G03"] == "G03 is not trained: known by the graph"
+    assert by_graph.notes["G03"] == "not trained: G03; known by the graph"
     assert by_graph.notes["G04"] == one_hot.notes["G70"].replace("G70", "G04")
-    assert one_hot.notes["G70"] == "G70 is not trained: known as the mean of the trained targets"
+    assert one_hot.notes["G70"] == "not trained: G70; mean effect of the 3 trained targets"
 
 
 def test_a_change_is_the_difference_of_two_decoded_means() -> None:

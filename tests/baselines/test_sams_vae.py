@@ -184,13 +184,27 @@ def test_the_same_seed_gives_the_same_numbers() -> None:
     assert np.abs(first - other).max() > 1e-4
 
 
-def test_combinations_add_where_the_decoder_is_linear_and_unseen_targets_get_the_mean_shift() -> None:
-    model = fitted(simulated(), dataclasses.replace(SMALL, layers=0))
+def test_combinations_add_where_the_decoder_is_linear_and_unseen_targets_have_the_mean_effect() -> None:
+    model = fitted(simulated(), dataclasses.replace(SMALL, layers=0, draws=300))
     found = dict(zip(["G00", "G01", "G02", "G00+G01", "G03"], model.predict(["G00", "G01", "G02", "G00+G01", "G03"]),
                      strict=True))  # fmt: skip
     np.testing.assert_allclose(found["G00+G01"], found["G00"] + found["G01"], atol=1e-5)
     np.testing.assert_allclose(found["G03"], (found["G00"] + found["G01"] + found["G02"]) / 3, atol=1e-5)
-    assert model.notes == {"G03": "not trained: G03; mean shift of the 3 trained targets"}
+    assert model.notes == {"G03": "not trained: G03; mean effect of the 3 trained targets"}
+
+
+def test_an_unseen_target_has_the_mean_of_the_decoded_effects_not_the_decoded_mean_of_the_shifts() -> None:
+    """With effects so large that a decoder of one hidden layer is far from linear; equal but for the noise of draws."""
+    model = fitted(simulated(), dataclasses.replace(SMALL, draws=30_000))
+    with torch.no_grad():
+        model.model.mask_logits.fill_(30)
+        model.model.effect_mean.normal_(0, 3)
+        mean = model.model.shifts().mean(dim=0)
+        basal = torch.randn(30_000, SMALL.latent)
+        decoded = np.asarray((model.model.decode(basal + mean) - model.model.decode(basal)).mean(dim=0))
+    *effects, unseen = model.predict(["G00", "G01", "G02", "G03"])
+    off = np.abs(unseen - np.mean(effects, axis=0)).max()
+    assert off < 0.1 * np.abs(decoded - np.mean(effects, axis=0)).max()
 
 
 def test_cells_are_sampled_around_the_prediction() -> None:
