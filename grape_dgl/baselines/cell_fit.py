@@ -197,11 +197,13 @@ def drawn_targets(
     """Node ids of a condition for each of ``number`` cells; for a target that is not ``known`` stands a trained one.
 
     Nothing tells it from those, so each of them, but for the condition's own, stands for it equally often: its effect
-    is the mean of theirs. The draws are those of any other such target.
+    is the mean of theirs. For two such targets stand all pairs of different ones. The draws are those of any other.
     """
     random = np.random.default_rng(0)
-    others = np.array([node for node in trained if node not in targets] or trained)
-    columns = [
-        np.full(number, node) if node in known else random.permutation(np.resize(others, number)) for node in targets
-    ]
+    others = random.permutation([node for node in trained if node not in targets] or trained)
+    draw = random.permutation(number)
+    step = 1 + draw // len(others) % max(len(others) - 1, 1)
+    unknown = [node for node in targets if node not in known]
+    stand_ins = {node: others[(draw + place * step) % len(others)] for place, node in enumerate(unknown)}
+    columns = [stand_ins.get(node, np.full(number, node)) for node in targets]
     return np.array(columns, dtype=np.int64).reshape(len(targets), number).T

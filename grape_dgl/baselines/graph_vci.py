@@ -60,6 +60,9 @@ from grape_dgl.graph.hetero import Prior
 
 ENOUGH = 10
 """Cells of a treatment and a covariate for a normal; with fewer, (5) says nothing of this counterfactual."""
+DRAWS = 4000
+"""Cells, at least, whose mean is predicted: those of the control, several times, so that any trained target stands often
+enough for one that is not."""
 LEAST_SPREAD = 0.1
 """Standard deviation of such a normal at least: a gene that is silent in some cells has none."""
 
@@ -268,6 +271,7 @@ class GraphVciBaseline(Model):
     def predict(self, conditions: Sequence[str]) -> np.ndarray:
         genes = self.model.graph()
         latent = self._features(genes).mean
+        latent = latent.repeat(-(-DRAWS // len(latent)), 1)
         without = self._decoded(latent, CONTROL, genes).mean.mean(dim=0)
         levels = [self._decoded(latent, name, genes).mean.mean(dim=0) for name in conditions]
         return np.stack([np.asarray(level - without) for level in levels])
@@ -301,7 +305,7 @@ class GraphVciBaseline(Model):
         said = []
         for node in targets:
             if node not in trained:
-                how = "known by the graph" if node in known else f"mean effect of the {len(trained)} trained targets"
+                how = "known by the graph" if node in known else "mean effect of the trained targets"
                 said.append(f"not trained: {self._screen.genes.symbol[node]}; {how}")
         if said:
             self.notes[condition] = "; ".join(said)

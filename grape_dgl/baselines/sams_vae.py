@@ -275,9 +275,7 @@ class SamsVaeBaseline(Model):
     def _shifts(self, condition: str, draws: int) -> Float[Tensor, "draws latent"]:
         trained, targets = self._treatments, self._screen.targets(condition).tolist()
         if unseen := [self._screen.genes.symbol[node] for node in targets if node not in trained]:
-            self.notes[condition] = (
-                f"not trained: {', '.join(unseen)}; mean effect of the {len(trained)} trained targets"
-            )
+            self.notes[condition] = f"not trained: {', '.join(unseen)}; mean effect of the trained targets"
         rows = np.searchsorted(trained, drawn_targets(targets, trained, trained, draws))
         return self.model.shifts()[rows].sum(dim=1)
 

@@ -88,11 +88,16 @@ def test_a_target_that_is_not_trained_is_each_of_the_trained_ones_equally_often(
     for column in (1, 2):
         assert np.unique(found[:, column], return_counts=True)[1].tolist() == [100, 100, 100]
         assert set(found[:, column]) == {2, 7, 11}  # not what the condition has already
-    pairs = np.unique(found[:, 1:], axis=0, return_counts=True)[1]
-    assert len(pairs) == 9 and pairs.min() > 15  # independent of each other
+    pairs = np.unique(found[:, 1:], axis=0, return_counts=True)
+    assert len(pairs[0]) == 6 and set(pairs[1]) == {50} and (pairs[0][:, 0] != pairs[0][:, 1]).all()
     np.testing.assert_array_equal(found, drawn_targets([5, 99, 31], trained, trained, 300))
     np.testing.assert_array_equal(drawn_targets([2, 99], {2, 99}, trained, 3), [[2, 99]] * 3)
     assert drawn_targets([], trained, trained, 3).shape == (3, 0)
+    many = list(range(26))
+    counts = np.bincount(drawn_targets([99], many, many, 50)[:, 0], minlength=26)
+    assert set(counts) == {1, 2} and np.flatnonzero(counts == 1).tolist() != [24, 25]  # whatever their order
+    assert len(set(drawn_targets([99], many, many, 10)[:, 0])) == 10
+    assert set(drawn_targets([5, 99], [5], [5], 4)[:, 1]) == {5}  # there is no other
 
 
 @pytest.mark.parametrize(

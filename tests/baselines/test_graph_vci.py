@@ -175,7 +175,19 @@ def test_unseen_targets_are_known_by_the_graph_or_have_the_mean_effect_of_the_tr
     np.testing.assert_allclose(*one_hot.predict(["G03", "G70"]), atol=1e-6)
     assert by_graph.notes["G03"] == "not trained: G03; known by the graph"
     assert by_graph.notes["G04"] == one_hot.notes["G70"].replace("G70", "G04")
-    assert one_hot.notes["G70"] == "not trained: G70; mean effect of the 3 trained targets"
+    assert one_hot.notes["G70"] == "not trained: G70; mean effect of the trained targets"
+
+
+def test_an_unseen_target_has_the_mean_of_the_decoded_effects_not_that_of_the_mean_row() -> None:
+    """With rows so large that the decoder is far from linear in them."""
+    model = fitted(dataclasses.replace(SMALL, treatment="one_hot"))
+    with torch.no_grad():
+        model.model.one_hot[:3] = 5 * torch.randn(3, SMALL.width)
+        *trained, before = model.predict(["G00", "G01", "G02", "G70"])
+        model.model.one_hot[:3] = model.model.one_hot[:3].mean(dim=0)
+        of_mean_row = model.predict(["G00"])[0]
+    mean = np.mean(trained, axis=0)
+    assert np.abs(before - mean).max() < 0.02 * np.abs(of_mean_row - mean).max()
 
 
 def test_a_change_is_the_difference_of_two_decoded_means() -> None:

@@ -190,7 +190,7 @@ def test_combinations_add_where_the_decoder_is_linear_and_unseen_targets_have_th
                      strict=True))  # fmt: skip
     np.testing.assert_allclose(found["G00+G01"], found["G00"] + found["G01"], atol=1e-5)
     np.testing.assert_allclose(found["G03"], (found["G00"] + found["G01"] + found["G02"]) / 3, atol=1e-5)
-    assert model.notes == {"G03": "not trained: G03; mean effect of the 3 trained targets"}
+    assert model.notes == {"G03": "not trained: G03; mean effect of the trained targets"}
 
 
 def test_an_unseen_target_has_the_mean_of_the_decoded_effects_not_the_decoded_mean_of_the_shifts() -> None:
