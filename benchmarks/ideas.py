@@ -104,8 +104,8 @@ def response(
 ) -> np.ndarray:
     """The response with one thing changed; a penalty of None is chosen by leave-one-out.
 
-    ``by_cells``: a condition counts by its number of cells. ``rank``: effects lie along so many directions of genes,
-    singular vectors of what training conditions show beside their mean.
+    ``by_cells``: a condition counts by its number of cells, in the common change and in the effects. ``rank``: effects
+    lie along so many directions of genes, singular vectors of what training conditions show beside the common change.
     """
     conditions, trained = [*view.evidence.targets, *view.asked], len(view.evidence)
     alone = own(view.evidence)
@@ -122,7 +122,8 @@ def response(
     every = np.unique([gene for ids in conditions for gene in ids])
     which = incidence(conditions, every)
     number = which.sum(axis=1, keepdims=True)
-    mean = common(change)
+    noise_of = view.evidence.cells.mean() / view.evidence.cells if by_cells else np.ones(trained)
+    mean = common_share(change) * np.average(change, axis=0, weights=1 / noise_of) if by_cells else common(change)
     if per_target:
         mean = common_share(change) * (number[:trained] * change).sum(axis=0) / np.square(number[:trained]).sum()
     always = (number if per_target else np.ones_like(number)) * mean
@@ -138,11 +139,11 @@ def response(
             return float(np.square(inverse @ left / np.diag(inverse)[:, None]).sum())
 
         penalty = min((0.01, 0.03, 0.05, 0.1, 0.3, 1.0), key=lost)
-    noise_of = 1 / view.evidence.cells if by_cells else np.ones(trained)
-    weights = np.linalg.solve(within + penalty * np.diag(noise_of / noise_of.mean()), left)
-    along = np.linalg.svd(left, full_matrices=False)[2][:rank]
-    effects = alike[trained:, :trained] @ weights
-    return always[trained:] + apart[trained:] + (effects @ along.T @ along if rank else effects)
+    effects = alike[trained:, :trained] @ np.linalg.solve(within + penalty * np.diag(noise_of), left)
+    if rank is not None:
+        along = np.linalg.svd(left, full_matrices=False)[2][:rank]
+        effects = effects @ along.T @ along
+    return always[trained:] + apart[trained:] + effects
 
 
 def expression(view: View) -> np.ndarray:

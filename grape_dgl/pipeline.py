@@ -84,7 +84,7 @@ def train(
     before = read_progress(out / PROGRESS) if resume else None
     if not (force or resume) and (out / "config.toml").exists():
         raise ModelError(f"'{out}' holds a run already; choose another folder, or replace it with force=True")
-    lap, phases, searches, epochs, silent = Laps(), Counter[str](), Counter[str](), 0, list[bool]()
+    lap, phases, searches, epochs = Laps(), Counter[str](), Counter[str](), 0
     device = resolve_device(config.training.device)
     engine = choose_engine(config.training.engine, device)
     seed = config.training.seed
@@ -142,7 +142,6 @@ def train(
             phases.update(result.phases)
             searches.update(member.structure.searched())
             epochs += result.epochs
-            silent.append(result.silent)
             log.info("model %d of %d: %s", number + 1, config.training.ensemble, result)
             members.append(member)
             run = Run(
@@ -165,7 +164,7 @@ def train(
     write_edges(edge_table(pairs, run.genes), out / "graph.tsv.gz")
     lap("predict")
     facts = graph_facts(pairs, run.genes, screen.conditions)
-    hardly = ", hardly trained, since the network stays silent" if all(silent) else ""
+    hardly = ", hardly trained, since the network stays silent" if all(run.silent) else ""
     log.info("learned graph%s: %s", hardly, as_text(facts))
     changes = {"GRAPE": predictions.change}
     for model in standard_baselines(joined(features)):
@@ -179,7 +178,7 @@ def train(
     warn_of_sameness(differ)
     report = summary(table) | {
         "split": {"kind": split.kind, "seed": split.seed, "train": len(split.train), "val": len(split.val)},
-        "variation": differ,
+        "variation_elsewhere": differ,
         "graph": facts,
         "interrupted": interruption.received,
         "diverged": result.diverged or None,
@@ -188,7 +187,7 @@ def train(
             "epochs": epochs,
             "seconds": {name: round(value, 3) for name, value in phases.items()},
             "searches": searches,
-            "silent": silent,
+            "silent": run.silent,
             "knowledge": None if expected is None else list(expected.response.knowledge),
         },
         "started_with": started_with,

@@ -54,23 +54,24 @@ def change_figure(predictions: Predictions, condition: str, top: int = 10) -> Fi
     place = {str(symbol): at for at, symbol in enumerate(predictions.genes)}
     named = [place[symbol] for symbol in predictions.de_genes[row].split() if symbol in place]
     strongest = np.array(named or np.argsort(-np.abs(observed), kind="stable"))[:top]
-    axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0)
+    what = f"the {len(strongest)} {'strongest DE genes' if named else 'largest changes'}"
+    axes.scatter(observed[strongest], predicted[strongest], s=18, color="#c8553d", linewidths=0, label=what)
+    axes.legend(loc="upper left", fontsize=7)
     names = [axes.text(observed[g], predicted[g], plain(predictions.genes[g]), fontsize=7) for g in strongest]
     limits = np.array([min(observed.min(), predicted.min()), max(observed.max(), predicted.max())]) * 1.1
     axes.plot(limits, limits, color="0.7", lw=0.8, ls=":")
     axes.set(xlabel="observed change (log1p)", ylabel="predicted change (log1p)", title=plain(condition))
-    figure.draw_without_rendering()  # the layout is settled before names are moved off each other
     adjust_text(
-        names, observed[strongest], predicted[strongest], ax=axes, iter_lim=STEPS,
+        names, ax=axes, iter_lim=STEPS, prevent_crossings=False, force_text=(0.3, 0.6), expand=(1.1, 1.3),
         arrowprops={"arrowstyle": "-", "color": "0.6", "lw": 0.5},
     )  # fmt: skip
     return figure
 
 
-def network_figure(edges: pd.DataFrame, gene: str, neighbours: int = 20, silent: bool = False) -> Figure:
+def network_figure(edges: pd.DataFrame, gene: str, silent: bool, neighbours: int = 20) -> Figure:
     """The strongest ``neighbours`` of ``gene`` in the learned graph, and the edges between them.
 
-    ``silent``: say that it is of a network that was hardly trained (``training.silent`` of ``metrics.json``).
+    ``silent``: say that it is of networks that were hardly trained (``Run.silent``).
     """
     import networkx as nx
 

@@ -46,11 +46,14 @@ FORMAT = 3
 """Version of the model folder; a newer one is refused with a clear line. 1 has no response, 2 one of effects alone."""
 
 SAME = 0.1
-"""Below this share of the observed spread, predictions count as the same for every condition."""
+"""Below this share of the observed spread, perturbed genes left out, predictions count as the same for all."""
 
 
 def warn_of_sameness(variation: float | None) -> None:
-    """Say so where a run's predictions hardly differ between conditions (``variation`` of ``metrics.json``)."""
+    """Say so where a run's predictions hardly differ between conditions, but for the perturbed genes.
+
+    ``variation``: ``variation_elsewhere`` of ``metrics.json``; runs of before have none.
+    """
     if variation is not None and variation < SAME:
         log.warning(
             "but for the perturbed genes themselves, this model predicts nearly the same change for every test "
@@ -252,7 +255,7 @@ class Run:
         bare = {symbol for symbol in self.genes.symbol[~self.described] if symbol not in own}
         if empty := sorted(bare.intersection(t for name in names for t in targets(name))):
             raise DataError(
-                f"nothing is known of {len(empty)} of the genes to perturb ({', '.join(empty[:10])}): the run has no "
+                f"nothing is known of {len(empty)} of the genes to perturb ({some(empty, 10)}): the run has no "
                 "description or sequence of them that its model uses; train with an annotation that describes them"
             )
         fresh = list(dict.fromkeys(gene for group in outside.values() for gene in group))
@@ -283,16 +286,25 @@ class Run:
         expected, margin = self.response.change(conditions, kernels), self.response.margin(conditions)
         return Change(change.mean + perturbed * expected, change.std, perturbed * margin)
 
+    @property
+    def silent(self) -> list[bool]:
+        """By member: whether the network says nothing, its read-out being 0; then it was hardly trained."""
+        return [not bool(member.readout.weight.any()) for member in self.ensemble.members]
+
     def tell_of_unseen(self, conditions: Sequence[str]) -> None:
-        """Say of which ``conditions`` training has seen no target: the response knows only the common change."""
+        """Say which targets of ``conditions`` training has not seen: they add nothing to the response of the others."""
         if self.response is None or self.response.knowledge:
             return
         seen = {str(self.genes.symbol[gene]) for gene in self.response.targets}
-        if unseen := [name for name in conditions if seen.isdisjoint(targets(name) or seen)]:
+        unseen = sorted({gene for name in conditions for gene in targets(name)} - seen)
+        if unseen:
+            own = {str(symbol) for symbol in self.genes.symbol[: len(self.response.own)][self.response.own != 0]}
+            measured = len(own.intersection(unseen))
             log.info(
-                "training has seen no target of %d of %d conditions (%s): the response knows what is common to all%s",
-                len(unseen), len(conditions), some(unseen, 10),
-                " and the targets' own expression" if self.response.own.any() else "",
+                "training has not seen %d targets (%s): beside what all conditions share they change nothing%s; "
+                "%d of %d conditions have no other target",
+                len(unseen), some(unseen, 10), f" but their own expression, {measured} of them" if measured else "",
+                sum(seen.isdisjoint(targets(name) or seen) for name in conditions), len(conditions),
             )  # fmt: skip
 
     def graph(self) -> pd.DataFrame:

@@ -34,7 +34,10 @@ def convert(hint: Any, value: Any, setting: str) -> Any:
 
 
 def settings_of(kind: type[Settings], items: Iterable[str]) -> Settings:
-    """``kind``, a dataclass of settings, with what ``items`` (``"lr=0.01"``) say; ConfigError as of ``Config``."""
+    """``kind``, a dataclass of settings, with what ``items`` (``"lr=0.01"``) say.
+
+    Raises ConfigError for a name that it lacks and a value of another type.
+    """
     every = get_type_hints(kind)
     hints = {one.name: every[one.name] for one in dataclasses.fields(cast(Any, kind))}
     given: dict[str, Any] = {}

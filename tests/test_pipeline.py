@@ -322,7 +322,7 @@ def test_predict_all_single_and_from_file(folder: Path, tmp_path: Path) -> None:
     assert list(ad.read_h5ad(out).obs_names) == [s for s, known in zip(symbols, described, strict=True) if known]
     assert main(["predict", str(folder), "--all-single", "-o", str(out)]) == 1  # exists
     report = json.loads((folder / "metrics.json").read_text())
-    assert 0 < report["variation"] < 10
+    assert 0 < report["variation_elsewhere"] < 10
     (tmp_path / "list.txt").write_text(f"# mine\n{symbols[0]}\n\n{symbols[1]}+ctrl\n")
     flags = ["--from-file", str(tmp_path / "list.txt"), "-o", str(out), "--force"]
     assert main(["predict", str(folder), *flags]) == 0

@@ -296,6 +296,7 @@ def test_best_is_the_response_and_what_the_network_adds(best: tuple[Run, Path, S
     assert run.response is not None
     np.testing.assert_allclose(run.response.effects, alone.effects)
     asked = conditions(run)
+    assert run.silent == [False]
     found = run.predict(asked)
     ids = [[run.genes.index(gene) for gene in targets(name)] for name in found.conditions]
     network = np.concatenate([part.mean for part in run.ensemble.predict(ids)])
@@ -346,12 +347,18 @@ def test_what_training_has_not_seen_is_named(
     settings = [f"{part}.{name}={value}" for part, of in SMALL.items() for name, value in of.items()]
     flags += [flag for one in settings for flag in ("--set", one)]
     assert main(["train", str(source.path), *flags, "--out", str(tmp_path / "run")]) == 0
-    named = [name for name in parts["test"] if seen.isdisjoint(targets(name))]
-    wanted = f"training has seen no target of {len(named)} of {len(parts['test'])} conditions ({', '.join(named)}): "
-    assert named and wanted in capsys.readouterr().err
+    new = sorted({gene for name in parts["test"] for gene in targets(name)} - seen)
+    alone = sum(seen.isdisjoint(targets(name)) for name in parts["test"])
+    said = capsys.readouterr().err
+    assert new and f"training has not seen {len(new)} targets ({', '.join(new)}): beside what" in said
+    assert f"; {alone} of {len(parts['test'])} conditions have no other target" in said
     asked = [f"{unseen[1]}+{unseen[0]}", sorted(seen)[0], f"{sorted(seen)[0]}+{unseen[0]}"]
     assert main(["predict", str(tmp_path / "run"), *(flag for name in asked for flag in ("--condition", name))]) == 0
-    assert f"no target of 1 of 3 conditions ({'+'.join(sorted(unseen[:2]))}): " in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"training has not seen 2 targets ({', '.join(sorted(unseen[:2]))}): " in said
+    assert "; 1 of 3 conditions have no other target" in said
+    measured = sum(gene in run.genes.symbol[: run.genes.measured] for gene in unseen[:2])
+    assert (f"change nothing but their own expression, {measured} of them;" if measured else "nothing;") in said
 
 
 def test_what_is_known_of_genes_speaks_for_unseen_ones(source: Source, tmp_path: Path) -> None:
@@ -362,7 +369,7 @@ def test_what_is_known_of_genes_speaks_for_unseen_ones(source: Source, tmp_path:
         run = train(screen, tmp_path / "run", Config.resolve(preset="best", **SMALL))
     for member in run.ensemble.members:
         member.readout.weight.data.zero_()
-    assert run.response is not None and run.response.weights is not None
+    assert run.response is not None and run.response.weights is not None and run.silent == [True]
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["training"]["knowledge"] == ["text"]
     seen, described = set(run.response.targets.tolist()), run.genes.description != ""
     unseen = next(i for i in range(len(run.genes)) if i not in seen and described[i])

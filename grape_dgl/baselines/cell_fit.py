@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from grape_dgl.data.screen import ControlHalves, Screen
-from grape_dgl.errors import ConfigError, ModelError
+from grape_dgl.errors import ModelError
 from grape_dgl.evaluation.de import moments
+from grape_dgl.settings import check
 from grape_dgl.training.trainer import deterministic, quiet
 
 
@@ -41,9 +42,8 @@ class FitSettings:
     def __post_init__(self) -> None:
         for one in dataclasses.fields(self):
             value, free = getattr(self, one.name), one.name in self.may_be_0
-            if not isinstance(value, str) and not (0 < value < math.inf or (free and value == 0)):
-                wanted = "0 or more" if free else "a number above 0"
-                raise ConfigError(f"setting '{one.name}' is {value}; expected {wanted}")
+            holds = isinstance(value, str) or 0 < value < math.inf or (free and value == 0)
+            check(holds, one.name, value, "0 or more" if free else "a number above 0")
 
 
 class CellLoss(nn.Module):

@@ -55,14 +55,14 @@ from grape_dgl.data.conditions import CONTROL
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
 from grape_dgl.engine import Engine
-from grape_dgl.errors import ConfigError
 from grape_dgl.graph.hetero import Prior
+from grape_dgl.settings import check
 
 ENOUGH = 10
 """Cells of a treatment and a covariate for a normal; with fewer, (5) says nothing of this counterfactual."""
 DRAWS = 4000
-"""Cells, at least, whose mean is predicted: those of the control, several times, so that any trained target stands often
-enough for one that is not."""
+"""Cells, at least, whose mean is predicted: those of the control, several times, so that each trained target stands
+often enough for one that is not."""
 LEAST_SPREAD = 0.1
 """Standard deviation of such a normal at least: a gene that is silent in some cells has none."""
 
@@ -94,8 +94,7 @@ class GraphVciSettings(FitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width % self.heads:
-            raise ConfigError(f"setting 'heads' is {self.heads}; expected a divisor of width = {self.width}")
+        check(self.width % self.heads == 0, "heads", self.heads, f"a divisor of width = {self.width}")
 
 
 class GeneGraphAttention(nn.Module):

@@ -57,7 +57,7 @@ from grape_dgl.baselines.variational import (
 )
 from grape_dgl.data.screen import ControlHalves, Screen
 from grape_dgl.data.splits import Split
-from grape_dgl.errors import ConfigError
+from grape_dgl.settings import check
 
 START = 0.1
 """Size of effects and their scales at first."""
@@ -90,8 +90,7 @@ class SamsVaeSettings(FitSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.mask_prior >= 1:
-            raise ConfigError(f"setting 'mask_prior' is {self.mask_prior}; expected a number between 0 and 1")
+        check(self.mask_prior < 1, "mask_prior", self.mask_prior, "a number between 0 and 1")
 
 
 class SamsVae(CellLoss):

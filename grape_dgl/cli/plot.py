@@ -65,7 +65,7 @@ def command(
     figures = {f"change-{name}": change_figure(predictions, name) for name in names}
     report = read_json(run / "metrics.json", run) if (run / "metrics.json").is_file() else {}
     silent = all(report.get("training", {}).get("silent", [False]))
-    figures |= {f"network-{gene}": network_figure(edges, gene, silent=silent) for gene in genes or linked}
+    figures |= {f"network-{gene}": network_figure(edges, gene, silent) for gene in genes or linked}
     figures["training"] = training_figure(pd.read_csv(run / "log.csv"))
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name.replace('/', '_')}.{ending}" for name in figures}

@@ -78,8 +78,8 @@ def command(
         if left_out := int((~loaded.described).sum()):
             log.info("%d genes have neither description nor sequence and are left out", left_out)
     known = (load_annotation(**options), feature_cache(options["cache"]))
-    if (run / "metrics.json").is_file():
-        warn_of_sameness(read_json(run / "metrics.json", run).get("variation"))
+    if loaded.response is None and (run / "metrics.json").is_file():
+        warn_of_sameness(read_json(run / "metrics.json", run).get("variation_elsewhere"))
     if all_single and out is not None and not as_json:
         names = loaded.predict_to(out, wanted, *known)
         loaded.tell_of_unseen(names)

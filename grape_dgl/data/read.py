@@ -273,8 +273,7 @@ def _describe(
     if unknown and not annotation.is_empty:
         raise DataError(
             f"{len(unknown)} of {len(targets)} targets are neither measured nor in the annotation: "
-            f"{', '.join(unknown[:10])}; "
-            "add them to --annotation, map other names with --guide-map, or raise --min-cells"
+            f"{some(unknown, 10)}; add them to --annotation, map other names with --guide-map, or raise --min-cells"
         )
     if targets and len(unmeasured) == len(targets) and annotation.is_empty:
         warn_of_naming(unmeasured, measured)

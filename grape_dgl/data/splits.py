@@ -15,7 +15,7 @@ import numpy as np
 
 from grape_dgl.config import SplitConfig
 from grape_dgl.data.conditions import CONTROL, parse_condition, targets
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 from grape_dgl.writing import write_json
 
 log = logging.getLogger("grape_dgl")
@@ -70,7 +70,7 @@ class Split:
         parts = {name: _part(document, name, path, conditions, known, labels or {}) for name in PARTS}
         for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
             if shared := sorted(set(parts[first]) & set(parts[second])):
-                raise DataError(f"split '{path}': {', '.join(shared[:5])} is in '{first}' and in '{second}'; keep one")
+                raise DataError(f"split '{path}': {some(shared)} is in '{first}' and in '{second}'; keep one")
         for name in ("train", "test"):
             if not parts[name]:
                 raise DataError(f"split '{path}': '{name}' holds no condition; at least one is needed")

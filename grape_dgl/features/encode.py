@@ -12,7 +12,7 @@ import numpy as np
 from grape_dgl.config import FeatureConfig
 from grape_dgl.data.genes import Genes
 from grape_dgl.data.vectors import Features
-from grape_dgl.errors import DataError
+from grape_dgl.errors import DataError, some
 from grape_dgl.features.store import Encoder, encode_all
 
 log = logging.getLogger("grape_dgl")
@@ -93,14 +93,14 @@ def _check(
     bare = genes.symbol[is_target & ~np.logical_or.reduce(list(known.values()))]
     if len(bare):
         raise DataError(
-            f"no {_either(known)} is known of {len(bare)} perturbed genes ({', '.join(bare[:10])}); "
+            f"no {_either(known)} is known of {len(bare)} perturbed genes ({some(bare, 10)}); "
             "add them to a table for --annotation or to a FASTA for --sequences"
         )
     lacking = genes.symbol[is_target & ~described]
     if len(lacking):
         log.warning(
             "no %s is known of %d perturbed genes (%s): this model cannot tell them apart",
-            _either(wanted), len(lacking), ", ".join(lacking[:10]),
+            _either(wanted), len(lacking), some(lacking, 10),
         )  # fmt: skip
     if bare_genes := int((~described).sum()):
         log.info("%d of %d genes have no %s; only a self-loop ties them in", bare_genes, len(genes), _either(wanted))

@@ -188,7 +188,8 @@ def _of_predictions(out: Path, table: pd.DataFrame) -> dict[str, Figure]:
         edges = run.graph()
         linked = {*edges["source"], *edges["target"]}
         genes = dict.fromkeys(gene for name in run.conditions for gene in targets(name) if gene in linked)
-        figures |= {f"network around {gene}": network_figure(edges, gene) for gene in list(genes)[:NETWORKS]}
+        silent, drawn = all(run.silent), list(genes)[:NETWORKS]
+        figures |= {f"network around {gene}": network_figure(edges, gene, silent) for gene in drawn}
     return figures
 
 

@@ -137,7 +137,7 @@ class Response:
 
     def __str__(self) -> str:
         """One line for a reader."""
-        known = f"alike by {' and '.join(self.knowledge)}" if self.knowledge else "each its own"
+        known = f"alike by {' and '.join(self.knowledge)}" if self.knowledge else "each its own: no knowledge joined"
         return f"effects of {len(self.targets)} targets, {known}"
 
     def tensors(self) -> dict[str, np.ndarray]:
