@@ -10,7 +10,7 @@ import pandas as pd
 
 from grape_dgl.data.conditions import JOIN
 from grape_dgl.data.text_files import as_text, reading, separator
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 
 CONDITION = (
     "condition", "perturbation", "gene_target", "target_gene", "target", "gene", "perturbed_gene", "perturbation_name",
@@ -98,8 +98,8 @@ def keep_mask(obs: pd.DataFrame, keep: Sequence[str]) -> np.ndarray:
         column, value = require(obs, column.strip(), "--keep"), value.strip()
         there = text(obs[column]).unique()
         if value not in there:
-            some = ", ".join(map(repr, sorted(there)[:10]))
-            raise DataError(f"no cell has {column} = '{value}'{did_you_mean(value, there)}; values there are: {some}")
+            listed = some([repr(one) for one in sorted(there)], 10)
+            raise DataError(f"no cell has {column} = '{value}'{did_you_mean(value, there)}; values there are: {listed}")
         wanted.setdefault(column, set()).add(value)
     mask = np.ones(len(obs), dtype=bool)
     for column, values in wanted.items():

@@ -11,7 +11,7 @@ import pandas as pd
 
 from grape_dgl.data.biotypes import is_coding
 from grape_dgl.data.vectors import Features
-from grape_dgl.errors import DataError, did_you_mean
+from grape_dgl.errors import DataError, did_you_mean, some
 
 FIELDS = ("symbol", "ensembl", "biotype", "description", "sequence")
 
@@ -53,7 +53,7 @@ class Genes:
             raise DataError("a gene has no symbol; give it its Ensembl id as symbol or leave it out")
         if len(self._position) < len(self):
             names, counts = np.unique(self.symbol.astype(str), return_counts=True)
-            raise DataError(f"gene symbols stand twice: {', '.join(names[counts > 1][:5])}; expected unique symbols")
+            raise DataError(f"gene symbols stand twice: {some(names[counts > 1].tolist())}; expected unique symbols")
 
     @classmethod
     def from_symbols(cls, symbols: Sequence[str], measured: int | None = None) -> Genes:

@@ -49,9 +49,9 @@ def read_labels(
     labels = list(values.unique())
     for label in control:
         if label not in labels:
-            some = ", ".join(map(repr, sorted(filter(None, labels))[:10]))
+            there = some([repr(one) for one in sorted(filter(None, labels))], 10)
             raise DataError(
-                f"no cell has the control label '{label}' in '{key}'{did_you_mean(label, labels)}; labels: {some}"
+                f"no cell has the control label '{label}' in '{key}'{did_you_mean(label, labels)}; labels: {there}"
             )
     named = {label for label in labels if _is_assigned(label) or label in control or label in (guide_map or {})}
     flagged = _flagged_controls(obs, values) if not control else []
